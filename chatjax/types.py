@@ -1,0 +1,227 @@
+"""The nouns that rooms hand to each other. No jax in here.
+
+Axis letters, used as name suffixes (`x_BTD`) everywhere in `nn/`, `sampling/`
+and `engine/`:
+
+  B  rows of a decode program (sequences in flight)
+  T  tokens of one sequence in one program
+  D  model width            F  feed-forward width     L  layers
+  N  query heads            K  key/value heads        G  query heads per K
+  H  head width             V  vocabulary
+  P  pages of one sequence  S  positions inside one page or block
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import enum
+import types
+from typing import Any, Protocol
+
+MIN_SEED = -(2**63)
+MAX_SEED = 2**63 - 1
+
+
+class FinishReason(enum.StrEnum):
+  """Why a choice ended, in OpenAI's words."""
+
+  STOP = 'stop'
+  LENGTH = 'length'
+
+
+class ChatjaxError(Exception):
+  """Base of errors that are a caller's to read: one clear sentence."""
+
+
+class RequestError(ChatjaxError, ValueError):
+  """A request that cannot be served as it stands (HTTP 400 and the like).
+
+  Attributes:
+    param: the request field at fault, None if no single one is.
+    code: OpenAI's machine-readable error code.
+    status: the HTTP status.
+  """
+
+  def __init__(
+      self,
+      message: str,
+      *,
+      param: str | None = None,
+      code: str = 'invalid_value',
+      status: int = 400,
+  ):
+    super().__init__(message)
+    self.param = param
+    self.code = code
+    self.status = status
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+  """How the tokens of one request are drawn. Defaults are OpenAI's.
+
+  Attributes:
+    temperature: 0 is argmax (lowest id wins ties).
+    top_p: nucleus mass in (0, 1]; works on what top_k left, renormalised.
+    top_k: keep exactly k by (logit descending, id ascending); 0 is off.
+    min_p: keep p >= min_p * max(p) of what is left; 0 is off.
+    presence_penalty: subtracted once from every generated token.
+    frequency_penalty: subtracted per occurrence among generated tokens.
+    repetition_penalty: divides (multiplies) positive (negative) logits of
+      tokens seen in the prompt or generated; 1 is off.
+    logit_bias: token id -> added logit; -100 and below is a ban.
+    min_tokens: end-of-sequence and stop ids are masked before that many.
+    max_tokens: None is "what the context leaves".
+    stop: strings that end the visible text.
+    stop_token_ids: further ids that end a choice.
+    ignore_eos: the model's own end-of-sequence ids do not end a choice.
+    logprobs: whether log-probabilities are reported.
+    top_logprobs: alternatives per token, 0 to 20.
+  """
+
+  temperature: float = 1.0
+  top_p: float = 1.0
+  top_k: int = 0
+  min_p: float = 0.0
+  presence_penalty: float = 0.0
+  frequency_penalty: float = 0.0
+  repetition_penalty: float = 1.0
+  logit_bias: Mapping[int, float] = dataclasses.field(
+      default_factory=lambda: types.MappingProxyType({})
+  )
+  min_tokens: int = 0
+  max_tokens: int | None = None
+  stop: tuple[str, ...] = ()
+  stop_token_ids: tuple[int, ...] = ()
+  ignore_eos: bool = False
+  logprobs: bool = False
+  top_logprobs: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+  """A chat request after validation, before rendering.
+
+  Attributes:
+    messages: dicts as a chat template wants them (`role`, `content`, ...).
+    seed: any int64, or None to have one drawn (and returned).
+    n: number of choices.
+    return_token_ids: whether the response carries token ids.
+  """
+
+  messages: Sequence[Mapping[str, Any]]
+  sampling: SamplingParams = SamplingParams()
+  seed: int | None = None
+  n: int = 1
+  return_token_ids: bool = False
+  model: str | None = None
+  stream: bool = False
+  include_usage: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenRequest:
+  """What the engine serves: token ids in, token ids out.
+
+  Attributes:
+    request_id: unique among the requests in flight.
+    prompt_ids: at least one id, all below the vocabulary size.
+    seed: int64; choice i draws with `fold_in(key(seed), i)`.
+    stop_ids: ids that end a choice (end-of-sequence ids included).
+    max_tokens: upper bound on generated tokens per choice.
+  """
+
+  request_id: str
+  prompt_ids: tuple[int, ...]
+  sampling: SamplingParams
+  seed: int
+  stop_ids: frozenset[int]
+  max_tokens: int
+  n: int = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Token:
+  """One generated token as the engine reports it.
+
+  Attributes:
+    id: the token id.
+    logprob: raw natural-log probability under the model (float32 value).
+    top: (id, logprob) alternatives, most likely first.
+  """
+
+  id: int
+  logprob: float
+  top: tuple[tuple[int, float], ...] = ()
+
+
+class Sink(Protocol):
+  """Where the engine puts what it makes; called on the engine's thread.
+
+  Implementations must return at once and must not raise. Per choice the
+  calls are: any number of `tokens`, then one `finish`. `error` ends all.
+  """
+
+  def tokens(self, choice: int, tokens: Sequence[Token]) -> None:
+    """Takes the next tokens of a choice, in order."""
+
+  def finish(self, choice: int, reason: FinishReason) -> None:
+    """Takes the end of a choice; the deciding token came before."""
+
+  def error(self, error: Exception) -> None:
+    """Takes the end of the whole request by a failure."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenLogprob:
+  """One entry of a reported `logprobs.content` list.
+
+  Attributes:
+    token: display text of the token (lossy when it splits a character).
+    bytes: the token's own bytes.
+    top: alternatives, most likely first (their own `top` is empty).
+  """
+
+  id: int
+  token: str
+  logprob: float
+  bytes: bytes
+  top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Delta:
+  """What one choice gained since its last delta.
+
+  Attributes:
+    text: visible text, whole characters only.
+    token_ids: ids that were counted, the one that decided the end included.
+    logprobs: entries of the visible tokens.
+    finish_reason: set on a choice's last delta and only there.
+  """
+
+  choice: int
+  text: str = ''
+  token_ids: tuple[int, ...] = ()
+  logprobs: tuple[TokenLogprob, ...] = ()
+  finish_reason: FinishReason | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChoiceResult:
+  """A finished choice."""
+
+  text: str
+  token_ids: tuple[int, ...]
+  logprobs: tuple[TokenLogprob, ...]
+  finish_reason: FinishReason
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Completion:
+  """A finished request. `choices[i]` is choice i."""
+
+  choices: tuple[ChoiceResult, ...]
+  prompt_ids: tuple[int, ...]
+  seed: int
