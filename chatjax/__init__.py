@@ -3,8 +3,8 @@
 __version__ = '0.1.0'
 
 _EXPORTS = {
-    'load': 'chatjax.api',
-    'Chat': 'chatjax.api',
+  'load': 'chatjax.api',
+  'Chat': 'chatjax.api',
 }
 __all__ = ['Chat', '__version__', 'load']
 

@@ -44,12 +44,12 @@ class RequestError(ChatjaxError, ValueError):
   """
 
   def __init__(
-      self,
-      message: str,
-      *,
-      param: str | None = None,
-      code: str = 'invalid_value',
-      status: int = 400,
+    self,
+    message: str,
+    *,
+    param: str | None = None,
+    code: str = 'invalid_value',
+    status: int = 400,
   ):
     super().__init__(message)
     self.param = param
@@ -88,7 +88,7 @@ class SamplingParams:
   frequency_penalty: float = 0.0
   repetition_penalty: float = 1.0
   logit_bias: Mapping[int, float] = dataclasses.field(
-      default_factory=lambda: types.MappingProxyType({})
+    default_factory=lambda: types.MappingProxyType({})
   )
   min_tokens: int = 0
   max_tokens: int | None = None

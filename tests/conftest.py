@@ -1,0 +1,28 @@
+"""Shared settings: the strictest jax, so that a slip fails early."""
+
+import os
+
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+import jax
+import pytest
+
+jax.config.update('jax_num_cpu_devices', 8)
+jax.config.update('jax_numpy_dtype_promotion', 'strict')
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+jax.config.update('jax_debug_key_reuse', True)
+
+
+def pytest_addoption(parser):
+  parser.addoption(
+    '--all', action='store_true', help='run the tests marked slow too'
+  )
+
+
+def pytest_collection_modifyitems(config, items):
+  if config.getoption('--all'):
+    return
+  skip = pytest.mark.skip(reason='slow: scripts/test.sh --all runs it')
+  for item in items:
+    if 'slow' in item.keywords:
+      item.add_marker(skip)
