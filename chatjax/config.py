@@ -1,0 +1,281 @@
+"""Frozen configs: an architecture, how it is computed, how it is run.
+
+A config file is ordinary Python with a `get_config() -> Config`; overrides are
+typed: `apply_overrides(config, ['engine.max_rows=4'])`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+import dataclasses
+import difflib
+import enum
+import pathlib
+import runpy
+import types as builtin_types
+import typing
+from typing import Any, Literal
+
+from chatjax import types
+
+Dtype = Literal['int8', 'bfloat16', 'float32']
+DTYPES: tuple[str, ...] = typing.get_args(Dtype)
+
+
+class LayerKind(enum.Enum):
+  """What a layer's attention may see."""
+
+  GLOBAL = 'global'
+  LOCAL = 'local'  # a sliding window
+
+
+class ConfigError(types.ChatjaxError, ValueError):
+  """A config that cannot be right; the message names field and value."""
+
+
+def _check(condition: bool, message: str) -> None:
+  if not condition:
+    raise ConfigError(message)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+  """Sizes and control flow of one generic decoder.
+
+  Attributes:
+    layer_kinds: one per layer.
+    rope_theta: base of the rotary embedding on global layers.
+    local_rope_theta: the same on sliding-window layers; None is `rope_theta`.
+    sliding_window: positions that a local layer sees, its own included.
+    query_scale: factor on queries; None is `head_dim ** -0.5`.
+    embed_scale: factor on token embeddings.
+    qk_norm: RMS norm over each query and key head.
+    post_norms: sandwich norms: one more after attention and after the MLP.
+    tie_embeddings: the embedding table is the unembedding too.
+    max_context: positions the model was trained for.
+  """
+
+  vocab_size: int
+  num_layers: int
+  embed_dim: int
+  num_heads: int
+  num_kv_heads: int
+  head_dim: int
+  mlp_dim: int
+  max_context: int
+  layer_kinds: tuple[LayerKind, ...] = ()
+  norm_eps: float = 1e-6
+  rope_theta: float = 10_000.0
+  local_rope_theta: float | None = None
+  sliding_window: int | None = None
+  query_scale: float | None = None
+  embed_scale: float = 1.0
+  activation: Literal['silu', 'gelu_tanh'] = 'silu'
+  qkv_bias: bool = False
+  qk_norm: bool = False
+  post_norms: bool = False
+  tie_embeddings: bool = True
+
+  def __post_init__(self):
+    if not self.layer_kinds:
+      kinds = (LayerKind.GLOBAL,) * self.num_layers
+      object.__setattr__(self, 'layer_kinds', kinds)
+    for name in ('vocab_size', 'num_layers', 'embed_dim', 'num_heads',
+                 'num_kv_heads', 'head_dim', 'mlp_dim', 'max_context'):  # fmt: skip
+      value = getattr(self, name)
+      _check(value > 0, f'{name}={value} must be positive.')
+    _check(
+        self.num_heads % self.num_kv_heads == 0,
+        f'num_heads={self.num_heads} is not a multiple of'
+        f' num_kv_heads={self.num_kv_heads}.',
+    )
+    _check(self.head_dim % 2 == 0, f'head_dim={self.head_dim} must be even.')
+    _check(
+        len(self.layer_kinds) == self.num_layers,
+        f'layer_kinds has {len(self.layer_kinds)} entries for'
+        f' num_layers={self.num_layers}.',
+    )
+    has_local = LayerKind.LOCAL in self.layer_kinds
+    _check(
+        not has_local or (self.sliding_window or 0) > 0,
+        f'local layers need a sliding_window, got {self.sliding_window}.',
+    )
+
+  @property
+  def q_per_kv(self) -> int:
+    return self.num_heads // self.num_kv_heads
+
+  @property
+  def q_scale(self) -> float:
+    return self.query_scale or self.head_dim**-0.5
+
+  def window(self, layer: int) -> int | None:
+    """Positions visible to a layer, or None for all of them."""
+    local = self.layer_kinds[layer] is LayerKind.LOCAL
+    return self.sliding_window if local else None
+
+  def theta(self, layer: int) -> float:
+    """Rotary base of a layer."""
+    local = self.layer_kinds[layer] is LayerKind.LOCAL
+    return (local and self.local_rope_theta) or self.rope_theta
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+  """How a model is run. All of it enters the system fingerprint.
+
+  Attributes:
+    dtype: weights; 'int8' is per-channel weights, per-token activations.
+    max_rows: sequences that decode at once.
+    context: positions per sequence, prompt included.
+    page_size: positions per cache page, also the attention block.
+    chunk: prompt tokens per prefill program; a multiple of `page_size`.
+    cache_tokens: positions in the page pool; 0 is `max_rows * context`
+      bounded by 32,768.
+    decode_steps: tokens per row and dispatch at most.
+    max_queue: requests waiting at most; one more is refused.
+  """
+
+  dtype: Dtype = 'int8'
+  max_rows: int = 8
+  context: int = 4096
+  page_size: int = 64
+  chunk: int = 64
+  cache_tokens: int = 0
+  decode_steps: int = 4
+  max_queue: int = 256
+
+  def __post_init__(self):
+    _check(
+        self.dtype in DTYPES,
+        f'dtype={self.dtype!r} is not one of {", ".join(DTYPES)}.',
+    )
+    for name in ('max_rows', 'context', 'page_size', 'chunk', 'decode_steps',
+                 'max_queue'):  # fmt: skip
+      value = getattr(self, name)
+      _check(value > 0, f'{name}={value} must be positive.')
+    _check(self.max_rows <= 256, f'max_rows={self.max_rows} is over 256.')
+    _check(
+        self.chunk % self.page_size == 0,
+        f'chunk={self.chunk} is not a multiple of page_size={self.page_size}.',
+    )
+    _check(
+        self.context % self.chunk == 0,
+        f'context={self.context} is not a multiple of chunk={self.chunk}.',
+    )
+    _check(
+        self.cache_tokens % self.page_size == 0,
+        f'cache_tokens={self.cache_tokens} is not a multiple of'
+        f' page_size={self.page_size}.',
+    )
+    _check(
+        self.cache_tokens == 0 or self.cache_tokens >= self.context,
+        f'cache_tokens={self.cache_tokens} holds less than one sequence of'
+        f' context={self.context}.',
+    )
+
+  @property
+  def num_pages(self) -> int:
+    """Pages in the pool, the trash page 0 included."""
+    bound = max(self.context, 32_768 // self.page_size * self.page_size)
+    tokens = self.cache_tokens or min(self.max_rows * self.context, bound)
+    return tokens // self.page_size + 1
+
+  @property
+  def pages_per_row(self) -> int:
+    return self.context // self.page_size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServeConfig:
+  """Where and for whom the HTTP server answers."""
+
+  host: str = '127.0.0.1'
+  port: int = 8000
+  max_n: int = 8
+
+  def __post_init__(self):
+    _check(0 <= self.port < 65536, f'port={self.port} is not in 0..65535.')
+    _check(self.max_n > 0, f'max_n={self.max_n} must be positive.')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """One run: a model by its registry id, the engine, the server."""
+
+  model: str = 'qwen2.5-coder-0.5b-instruct'
+  engine: EngineConfig = EngineConfig()
+  serve: ServeConfig = ServeConfig()
+
+
+def load_config(path: str | pathlib.Path) -> Config:
+  """Runs a config file and returns what its `get_config()` returns."""
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise ConfigError(f'Config file {str(path)!r} does not exist.')
+  get_config = runpy.run_path(str(path)).get('get_config')
+  if not callable(get_config):
+    raise ConfigError(f'{path} defines no get_config() function.')
+  config = get_config()
+  if not isinstance(config, Config):
+    raise ConfigError(
+        f'get_config() of {path} returned {type(config).__name__}, not'
+        ' chatjax.config.Config.'
+    )
+  return config
+
+
+def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
+  """Applies `dotted.name=value` strings, checked against the field types."""
+  for override in overrides:
+    name, separator, text = override.partition('=')
+    if not separator:
+      raise ConfigError(f'--set={override!r} is not of the form name=value.')
+    config = _replace(config, name.strip().split('.'), text, name)
+  return config
+
+
+def _replace(node: Any, path: list[str], text: str, name: str) -> Any:
+  fields = {field.name for field in dataclasses.fields(node)}
+  if path[0] not in fields:
+    near = difflib.get_close_matches(path[0], fields, n=1)
+    hint = f'; did you mean {near[0]!r}?' if near else '.'
+    raise ConfigError(
+        f'Unknown config field {name!r}: {type(node).__name__} has'
+        f' {", ".join(sorted(fields))}{hint}'
+    )
+  old = getattr(node, path[0])
+  if dataclasses.is_dataclass(old):
+    if len(path) == 1:
+      raise ConfigError(f'{name!r} is a group; set one of its fields.')
+    new = _replace(old, path[1:], text, name)
+  elif len(path) > 1:
+    raise ConfigError(f'Config field {name!r} has no parts below {path[0]!r}.')
+  else:
+    new = _parse(text, typing.get_type_hints(type(node))[path[0]], name)
+  return dataclasses.replace(node, **{path[0]: new})
+
+
+def _parse(text: str, hint: Any, name: str) -> Any:
+  """Reads `text` as a value of the annotated type, or says what is allowed."""
+  options = typing.get_args(hint)
+  if typing.get_origin(hint) is Literal:
+    if text not in options:
+      raise ConfigError(f'{name}={text!r} is not one of {", ".join(options)}.')
+    return text
+  if typing.get_origin(hint) is builtin_types.UnionType:
+    if text == 'None':
+      return None
+    hint = next(option for option in options if option is not type(None))
+  if hint is str:
+    return text
+  try:
+    value = ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    value = None
+  if hint is float and type(value) is int:
+    value = float(value)
+  if type(value) is not hint:
+    raise ConfigError(f'{name}={text!r} is not of type {hint.__name__}.')
+  return value

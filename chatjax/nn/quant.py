@@ -1,0 +1,134 @@
+"""Weights in int8 and the one matrix product that all layers use.
+
+An int8 x int8 -> int32 product is exact, so its result does not depend on how
+many rows it is given. The float work around it is not: XLA may vectorize it
+differently at another row count. So all float work runs at the program's full
+row count, and only the integer product is narrowed to the live rows, fenced
+off by optimization barriers that keep XLA from fusing across the border.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+_MIN_SCALE = 1e-8
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class QTensor:
+  """A weight with one scale per output channel: `values * scale`.
+
+  Attributes:
+    values: i8[*out, *in].
+    scale: f32[*out].
+  """
+
+  values: jax.Array
+  scale: jax.Array
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    return self.values.shape
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LiveRows:
+  """Which rows of a program an integer product has to compute.
+
+  Attributes:
+    rows: i32[W], the live rows, padded by repetition.
+    inverse: i32[B], where row b stands in `rows`; any value for a dead row.
+  """
+
+  rows: jax.Array
+  inverse: jax.Array
+
+
+def quantize(w: np.ndarray, num_out_axes: int) -> QTensor:
+  """Quantizes a float array to int8, symmetric, one scale per output channel.
+
+  Args:
+    w: f32[*out, *in], on the host.
+    num_out_axes: how many leading axes are outputs.
+
+  Returns:
+    A QTensor of numpy arrays.
+  """
+  out_shape = w.shape[:num_out_axes]
+  w_NK = w.reshape(math.prod(out_shape), -1)
+  scale_N = np.abs(w_NK).max(axis=1).astype(np.float32) / np.float32(127)
+  scale_N = np.maximum(scale_N, np.float32(_MIN_SCALE))
+  values_NK = np.empty(w_NK.shape, np.int8)
+  rows = max(1, 2**22 // w_NK.shape[1])  # bounds the float temporaries
+  for start in range(0, w_NK.shape[0], rows):
+    part = slice(start, start + rows)
+    values_NK[part] = np.rint(w_NK[part] / scale_N[part, None])
+  return QTensor(values_NK.reshape(w.shape), scale_N.reshape(out_shape))
+
+
+def dequantize(w: QTensor) -> jax.Array:
+  """The float32 array that a QTensor stands for."""
+  num_in = w.values.ndim - w.scale.ndim
+  scale = w.scale.reshape(w.scale.shape + (1,) * num_in)
+  return w.values.astype(jnp.float32) * scale
+
+
+def _quantize_rows(x_TK: jax.Array) -> tuple[jax.Array, jax.Array]:
+  peak_T1 = jnp.max(jnp.abs(x_TK), axis=-1, keepdims=True)
+  scale_T1 = jnp.maximum(peak_T1 / 127, _MIN_SCALE)
+  return jnp.round(x_TK / scale_T1).astype(jnp.int8), scale_T1
+
+
+def _int8_product(
+    x_TK: jax.Array, w_NK: QTensor, live: LiveRows | None
+) -> jax.Array:
+  q_TK, scale_T1 = _quantize_rows(x_TK.astype(jnp.float32))
+  q_TK, scale_T1 = lax.optimization_barrier((q_TK, scale_T1))
+  q_WK = q_TK if live is None else q_TK[live.rows]
+  # Weights stand left: twice as fast as `x @ w.T` on a CPU.
+  y_NW = lax.dot_general(
+      w_NK.values, q_WK, (((1,), (1,)), ((), ())),
+      preferred_element_type=jnp.int32,
+  )  # fmt: skip
+  y_WN = y_NW.T
+  y_TN = y_WN if live is None else y_WN[live.inverse]
+  y_TN = lax.optimization_barrier(y_TN)
+  return y_TN.astype(jnp.float32) * scale_T1 * w_NK.scale[None, :]
+
+
+def product(
+    x_TK: jax.Array, w_NK: jax.Array | QTensor, live: LiveRows | None = None
+) -> jax.Array:
+  """`x @ w.T` in float32.
+
+  Args:
+    x_TK: float[T, K].
+    w_NK: float[N, K] or a QTensor of that shape.
+    live: rows that an integer product may be narrowed to; the others come
+      back as finite garbage. A float product always computes all rows.
+
+  Returns:
+    f32[T, N].
+  """
+  if isinstance(w_NK, QTensor):
+    return _int8_product(x_TK, w_NK, live)
+  return lax.dot_general(
+      x_TK.astype(w_NK.dtype), w_NK, (((1,), (1,)), ((), ())),
+      preferred_element_type=jnp.float32,
+  )  # fmt: skip
+
+
+def take_rows(table_VD: jax.Array | QTensor, ids_T: jax.Array) -> jax.Array:
+  """Looks rows of an embedding table up, in float32."""
+  if isinstance(table_VD, QTensor):
+    rows_TD = table_VD.values[ids_T].astype(jnp.float32)
+    return rows_TD * table_VD.scale[ids_T][:, None]
+  return table_VD[ids_T].astype(jnp.float32)
