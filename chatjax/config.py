@@ -177,10 +177,10 @@ class EngineConfig:
 
   @property
   def num_pages(self) -> int:
-    """Pages in the pool, the trash page 0 included."""
+    """Pages in the pool: trash page 0 and a spare for a forked tail included."""
     bound = max(self.context, 32_768 // self.page_size * self.page_size)
     tokens = self.cache_tokens or min(self.max_rows * self.context, bound)
-    return tokens // self.page_size + 1
+    return tokens // self.page_size + 2
 
   @property
   def pages_per_row(self) -> int:

@@ -1,0 +1,191 @@
+"""Who runs where: first come, first served, over rows and pages.
+
+A job (one request) is prefilled once; then each of its choices takes a free
+row. Pages for all tokens that a choice may generate are taken with the row,
+so a running row never waits. Choices share the prompt's full pages; each has
+a copy of its own of the tail page.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+import dataclasses
+from typing import Any
+
+from chatjax import types
+from chatjax.engine import blocks
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Job:
+  """A request from its arrival until its last choice ends.
+
+  Attributes:
+    start: prompt tokens that are prefilled.
+    pages: the prompt's pages; empty before the prefill and after placing.
+    logits: the last prompt position's, once prefilled (opaque here).
+    next_choice: the first choice that has no row yet.
+    cancelled: choices that nobody waits for any more.
+  """
+
+  request: types.TokenRequest
+  sink: types.Sink
+  start: int = 0
+  pages: tuple[int, ...] = ()
+  logits: Any = None
+  next_choice: int = 0
+  cancelled: set[int] = dataclasses.field(default_factory=set)
+
+  @property
+  def is_prefilled(self) -> bool:
+    return self.logits is not None
+
+  def skip_cancelled(self) -> None:
+    while self.next_choice in self.cancelled:
+      self.next_choice += 1
+
+  @property
+  def has_unplaced(self) -> bool:
+    return self.next_choice < self.request.n
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Row:
+  """A choice in a slot of the decode program.
+
+  Attributes:
+    pages: all pages of the sequence, in order; handed back at the end.
+    tail_copy: (from, to) pages to copy before the first step, if any.
+  """
+
+  job: Job
+  choice: int
+  slot: int
+  pages: tuple[int, ...]
+  tail_copy: tuple[int, int] | None
+
+
+class Scheduler:
+  """Rows, pages and the queue before them."""
+
+  def __init__(
+      self, *, max_rows: int, num_pages: int, page_size: int, max_queue: int
+  ):
+    self.pool = blocks.PagePool(num_pages)
+    self.rows: dict[int, Row] = {}
+    self._page_size = page_size
+    self._max_queue = max_queue
+    self._free_slots = list(range(max_rows - 1, -1, -1))
+    self._queue: collections.deque[Job] = collections.deque()
+
+  @property
+  def num_waiting(self) -> int:
+    return len(self._queue)
+
+  @property
+  def is_idle(self) -> bool:
+    return not self._queue and not self.rows
+
+  def jobs(self) -> Iterator[Job]:
+    """All open jobs, each once."""
+    seen = set(self._queue) | {row.job for row in self.rows.values()}
+    yield from seen
+
+  def add(self, job: Job) -> None:
+    """Queues a job.
+
+    Raises:
+      RequestError: the queue is full (HTTP 503).
+    """
+    if len(self._queue) >= self._max_queue:
+      raise types.RequestError(
+          f'{self._max_queue} requests are waiting already; try again later.',
+          code='server_overloaded',
+          status=503,
+      )
+    self._queue.append(job)
+
+  def num_pages(self, num_positions: int) -> int:
+    return -(-num_positions // self._page_size)
+
+  def head(self) -> Job | None:
+    """The job to prefill or place next, its prompt's pages taken."""
+    while self._queue:
+      job = self._queue[0]
+      job.skip_cancelled()
+      if job.has_unplaced:
+        break
+      self._retire(job)
+    else:
+      return None
+    if not job.pages:
+      # A job starts only when its first choice can follow at once; a fork
+      # needs one page more, for its copy of the tail.
+      need = self.num_pages(_num_positions(job.request)) + (job.request.n > 1)
+      if not self._free_slots or self.pool.num_free < need:
+        return None
+      job.pages = self.pool.take(self.num_pages(len(job.request.prompt_ids)))
+    return job
+
+  def place(self, job: Job) -> Row | None:
+    """Gives the prefilled job's next choice a row, if one is free."""
+    job.skip_cancelled()
+    if not job.has_unplaced:
+      self._retire(job)
+      return None
+    if not self._free_slots:
+      return None
+    # The last choice takes the tail page over; the others copy it.
+    others = set(range(job.next_choice + 1, job.request.n)) - job.cancelled
+    full = len(job.request.prompt_ids) // self._page_size
+    shared = job.pages[:full] if others else job.pages
+    need = self.num_pages(_num_positions(job.request)) - len(shared)
+    own = self.pool.take(need)
+    if own is None:
+      return None
+    self.pool.share(shared)
+    copies = len(shared) < len(job.pages)
+    row = Row(
+        job=job,
+        choice=job.next_choice,
+        slot=self._free_slots.pop(),
+        pages=shared + own,
+        tail_copy=(job.pages[full], own[0]) if copies else None,
+    )
+    self.rows[row.slot] = row
+    job.next_choice += 1
+    if not others:
+      self._retire(job)
+    return row
+
+  def release(self, row: Row) -> None:
+    """Ends a row: its slot and pages are free again."""
+    del self.rows[row.slot]
+    self._free_slots.append(row.slot)
+    self._free_slots.sort(reverse=True)
+    self.pool.give_back(row.pages)
+
+  def cancel(self, request_id: str, choice: int | None) -> None:
+    """Ends a choice, or all of a request; unknown ones are ignored."""
+    for job in list(self.jobs()):
+      if job.request.request_id == request_id:
+        every = range(job.request.n)
+        job.cancelled |= set(every if choice is None else [choice])
+        if job in self._queue and job.cancelled >= set(every):
+          self._retire(job)
+    for row in list(self.rows.values()):
+      if row.choice in row.job.cancelled:
+        self.release(row)
+
+  def _retire(self, job: Job) -> None:
+    """Takes a job with nothing left to place out of the queue."""
+    self._queue.remove(job)
+    self.pool.give_back(job.pages)
+    job.pages = ()
+    job.logits = None
+
+
+def _num_positions(request: types.TokenRequest) -> int:
+  """Cache positions of one choice; its last token is never written."""
+  return len(request.prompt_ids) + request.max_tokens - 1

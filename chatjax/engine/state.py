@@ -1,0 +1,107 @@
+"""The decode state: one frozen struct, the same for one row and for all."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from chatjax.sampling import logprobs
+from chatjax.sampling import sampler
+
+MAX_STOP_IDS = 64
+
+# Why a row ended, as the device says it.
+RUNNING, STOPPED, LIMIT, BROKEN = range(4)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RowState:
+  """What one sequence in flight needs; stacked, every field gains an axis B.
+
+  Attributes:
+    token: i32, the last one drawn; its keys and values are not yet written.
+    position: i32, where `token` stands.
+    step: i32, tokens drawn so far.
+    limit: i32, draws at most.
+    active: bool.
+    key: u32[2], the choice's key; constant.
+    params: the sampling parameters.
+    counts_V: i32[V], how often each token was drawn.
+    in_prompt_V: bool[V].
+    bias_V: f32[V], added to the logits; -inf bans.
+    stop_ids: i32[MAX_STOP_IDS], padded by -1.
+    table_P: i32[P], the sequence's pages.
+    num_top: i32, alternatives to report, 0 for none.
+  """
+
+  token: jax.Array
+  position: jax.Array
+  step: jax.Array
+  limit: jax.Array
+  active: jax.Array
+  key: jax.Array
+  params: sampler.SamplingParams
+  counts_V: jax.Array
+  in_prompt_V: jax.Array
+  bias_V: jax.Array
+  stop_ids: jax.Array
+  table_P: jax.Array
+  num_top: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Emitted:
+  """One drawn token; stacked over steps and rows in a decode block.
+
+  Attributes:
+    token: i32, -1 where the row was not active.
+    logprob: f32, raw.
+    top_ids: i32[TOP], top_logprobs: f32[TOP]; rows that did not ask hold
+      padding.
+    finish: i32, RUNNING or why the row ended with this token.
+  """
+
+  token: jax.Array
+  logprob: jax.Array
+  top_ids: jax.Array
+  top_logprobs: jax.Array
+  finish: jax.Array
+
+
+def no_token() -> Emitted:
+  """What an inactive row emits."""
+  return Emitted(
+      token=jnp.int32(-1),
+      logprob=jnp.float32(0),
+      top_ids=jnp.zeros(logprobs.MAX_TOP, jnp.int32),
+      top_logprobs=jnp.zeros(logprobs.MAX_TOP, jnp.float32),
+      finish=jnp.int32(RUNNING),
+  )
+
+
+def inactive_row(*, vocab_size: int, pages_per_row: int) -> RowState:
+  """A row that nobody uses."""
+  zero = jnp.int32(0)
+  return RowState(
+      token=zero, position=zero, step=zero, limit=zero,
+      active=jnp.bool_(False),
+      key=jnp.zeros(2, jnp.uint32),
+      params=sampler.default_params(),
+      counts_V=jnp.zeros(vocab_size, jnp.int32),
+      in_prompt_V=jnp.zeros(vocab_size, bool),
+      bias_V=jnp.zeros(vocab_size, jnp.float32),
+      stop_ids=jnp.full(MAX_STOP_IDS, -1, jnp.int32),
+      table_P=jnp.zeros(pages_per_row, jnp.int32),
+      num_top=zero,
+  )  # fmt: skip
+
+
+def stack(row: RowState, num_rows: int) -> RowState:
+  """`num_rows` copies of a row."""
+  return jax.tree.map(
+      lambda x: jnp.broadcast_to(x[None], (num_rows, *x.shape)).copy(), row
+  )

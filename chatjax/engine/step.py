@@ -1,0 +1,234 @@
+"""The device programs: prefill, score, admit, decode, copy_page.
+
+All are pure functions; shapes come from the configs and the width of
+`live.rows`, everything else is data. Which of them computed a position
+depends on the request alone, and at one compiled shape a row's bits do not
+depend on its neighbours: that is the seed contract's ground.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from chatjax.engine import state as state_lib
+from chatjax.nn import attention
+from chatjax.nn import cache as cache_lib
+from chatjax.nn import quant
+from chatjax.nn import transformer
+from chatjax.sampling import logprobs
+from chatjax.sampling import sampler
+
+RowState = state_lib.RowState
+Emitted = state_lib.Emitted
+
+# XLA's one-row int8 product is 15 times slower than the two-row one.
+_SCORE_ROWS = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+  """The programs of one model, as functions still to be jitted.
+
+  Attributes:
+    model: the decoder.
+    max_steps: most tokens per row and decode block.
+    batching: how rows of a decode program are run; see `attention.Rows`.
+  """
+
+  model: transformer.Transformer
+  max_steps: int
+  batching: Literal['map', 'vmap']
+
+  def prefill(
+      self, params: Any, cache: cache_lib.Cache, tokens_C: jax.Array,
+      start: jax.Array, table_P: jax.Array,
+  ) -> tuple[jax.Array, cache_lib.Cache]:  # fmt: skip
+    """Runs one chunk of one sequence.
+
+    Args:
+      params: the model's.
+      cache: donated.
+      tokens_C: i32[C], padded at the end of the prompt.
+      start: i32, a multiple of C.
+      table_P: i32[P].
+
+    Returns:
+      Hidden states f32[C, D] and the cache.
+    """
+    positions_C = start + jnp.arange(tokens_C.shape[0], dtype=jnp.int32)
+    attend = attention.Chunk(table_P, positions_C)
+    return self.model.apply(
+        {'params': params}, tokens_C, positions_C, attend, cache
+    )
+
+  def score(
+      self, params: Any, x_CD: jax.Array, index: jax.Array
+  ) -> jax.Array:
+    """Logits f32[V] of one position of a chunk."""
+    x_1D = lax.dynamic_slice_in_dim(x_CD, index, 1)
+    x_UD = jnp.tile(x_1D, (_SCORE_ROWS, 1))
+    logits_UV = self.model.apply({'params': params}, x_UD, method='logits')
+    return logits_UV[0]
+
+  def admit(
+      self, state: RowState, logits_V: jax.Array, slot: jax.Array,
+      row: RowState,
+  ) -> tuple[RowState, Emitted]:  # fmt: skip
+    """Draws a choice's first token and puts the choice into a slot."""
+    emitted = _draw(row, logits_V)
+    row = _advance(row, emitted)
+    counts_V = jnp.zeros_like(row.counts_V).at[emitted.token].add(1)
+    row = dataclasses.replace(row, counts_V=counts_V)
+    put = lambda all_rows, one: lax.dynamic_update_index_in_dim(
+        all_rows, one, slot, 0
+    )
+    return jax.tree.map(put, state, row), emitted
+
+  def decode(
+      self,
+      params: Any,
+      cache: cache_lib.Cache,
+      state: RowState,
+      live: quant.LiveRows | None,
+      keep_B: jax.Array,
+      num_steps: jax.Array,
+  ) -> tuple[cache_lib.Cache, RowState, Emitted]:
+    """Up to `num_steps` tokens for every active row.
+
+    Args:
+      params: the model's.
+      cache: donated.
+      state: stacked rows, donated.
+      live: rows to compute; its width is the compiled one.
+      keep_B: bool[B]; the others are put out (cancelled).
+      num_steps: i32, at most `max_steps`.
+
+    Returns:
+      Cache, state and what was drawn, stacked [max_steps, B].
+    """
+    B = keep_B.shape[0]
+    state = dataclasses.replace(state, active=state.active & keep_B)
+    emitted_NB = jax.tree.map(
+        lambda x: jnp.broadcast_to(x, (self.max_steps, B, *x.shape)),
+        state_lib.no_token(),
+    )
+
+    def is_running(carry):
+      i, _, state, _ = carry
+      return (i < num_steps) & jnp.any(state.active)
+
+    def one_step(carry):
+      i, cache, state, emitted_NB = carry
+      logits_BV, cache = self._forward(params, cache, state, live)
+      emitted_B = self._draw_rows(state, logits_BV)
+      state = _advance_rows(state, emitted_B)
+      emitted_NB = jax.tree.map(
+          lambda all_steps, one: lax.dynamic_update_index_in_dim(
+              all_steps, one, i, 0
+          ),
+          emitted_NB, emitted_B,
+      )  # fmt: skip
+      return i + 1, cache, state, emitted_NB
+
+    _, cache, state, emitted_NB = lax.while_loop(
+        is_running, one_step, (jnp.int32(0), cache, state, emitted_NB)
+    )
+    return cache, state, emitted_NB
+
+  def _forward(self, params, cache, state, live):
+    attend = attention.Rows(
+        state.table_P, state.position, state.active, self.batching
+    )
+    x_BD, cache = self.model.apply(
+        {'params': params}, state.token, state.position, attend, cache, live
+    )
+    logits_BV = self.model.apply(
+        {'params': params}, x_BD, live, method='logits'
+    )
+    return logits_BV, cache
+
+  def _draw_rows(self, state: RowState, logits_BV: jax.Array) -> Emitted:
+    if self.batching == 'vmap':
+      drawn = jax.vmap(_draw)(state, logits_BV)
+      return jax.vmap(
+          lambda live, x: jax.tree.map(
+              lambda a, b: jnp.where(live, a, b), x, state_lib.no_token()
+          )
+      )(state.active, drawn)
+
+    def row(b):
+      # Indexing inside the branch: a dead row's arrays are not even read.
+      return lax.cond(
+          state.active[b],
+          lambda: _draw(jax.tree.map(lambda x: x[b], state), logits_BV[b]),
+          state_lib.no_token,
+      )
+
+    return lax.map(row, jnp.arange(logits_BV.shape[0]))
+
+
+def copy_page(
+    cache: cache_lib.Cache, source: jax.Array, target: jax.Array
+) -> cache_lib.Cache:
+  """Copies a page on all layers; the cache is donated."""
+  return cache_lib.copy_page(cache, source, target)
+
+
+def _draw(row: RowState, logits_V: jax.Array) -> Emitted:
+  """Draws one row's next token."""
+  draw = sampler.sample_row(
+      logits_V,
+      row.params,
+      key=row.key,
+      step=row.step,
+      counts_V=row.counts_V,
+      in_prompt_V=row.in_prompt_V,
+      bias_V=row.bias_V,
+      stop_ids=row.stop_ids,
+  )
+  top_ids, top_logprobs = logprobs.top_row(logits_V, row.num_top > 0)
+  stopped = jnp.any(row.stop_ids == draw.token)
+  finish = jnp.where(
+      row.step + 1 >= row.limit, state_lib.LIMIT, state_lib.RUNNING
+  )
+  finish = jnp.where(stopped, state_lib.STOPPED, finish)
+  # -inf is a token that a bias forced; NaN and +inf are a broken model.
+  broken = jnp.isnan(draw.logprob) | (draw.logprob == jnp.inf)
+  finish = jnp.where(broken, state_lib.BROKEN, finish)
+  return Emitted(
+      token=draw.token,
+      logprob=draw.logprob,
+      top_ids=top_ids,
+      top_logprobs=top_logprobs,
+      finish=finish.astype(jnp.int32),
+  )
+
+
+def _advance(row: RowState, emitted: Emitted) -> RowState:
+  """Moves a row past the token that it drew; counts are the caller's."""
+  drew = emitted.token >= 0
+  ahead = drew.astype(jnp.int32)
+  running = emitted.finish == state_lib.RUNNING
+  return dataclasses.replace(
+      row,
+      token=jnp.where(drew, emitted.token, row.token),
+      position=row.position + ahead,
+      step=row.step + ahead,
+      active=drew & running,
+  )
+
+
+def _advance_rows(state: RowState, emitted_B: Emitted) -> RowState:
+  drew_B = emitted_B.token >= 0
+  rows_B = jnp.arange(drew_B.shape[0])
+  counts_BV = state.counts_V.at[rows_B, jnp.maximum(emitted_B.token, 0)].add(
+      drew_B.astype(jnp.int32)
+  )
+  return dataclasses.replace(
+      _advance(state, emitted_B), counts_V=counts_BV
+  )
