@@ -15,7 +15,8 @@ import pathlib
 import runpy
 import types as builtin_types
 import typing
-from typing import Any, Literal
+from typing import Any
+from typing import Literal
 
 from chatjax import types
 
@@ -37,6 +38,12 @@ class ConfigError(types.ChatjaxError, ValueError):
 def _check(condition: bool, message: str) -> None:
   if not condition:
     raise ConfigError(message)
+
+
+def _check_positive(config: Any, names: str) -> None:
+  for name in names.split():
+    value = getattr(config, name)
+    _check(value > 0, f'{name}={value} must be positive.')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,25 +88,25 @@ class ModelConfig:
     if not self.layer_kinds:
       kinds = (LayerKind.GLOBAL,) * self.num_layers
       object.__setattr__(self, 'layer_kinds', kinds)
-    for name in ('vocab_size', 'num_layers', 'embed_dim', 'num_heads',
-                 'num_kv_heads', 'head_dim', 'mlp_dim', 'max_context'):  # fmt: skip
-      value = getattr(self, name)
-      _check(value > 0, f'{name}={value} must be positive.')
+    _check_positive(
+        self, 'vocab_size num_layers embed_dim num_heads num_kv_heads head_dim'
+        ' mlp_dim max_context'
+    )  # fmt: skip
     _check(
-        self.num_heads % self.num_kv_heads == 0,
-        f'num_heads={self.num_heads} is not a multiple of'
-        f' num_kv_heads={self.num_kv_heads}.',
+      self.num_heads % self.num_kv_heads == 0,
+      f'num_heads={self.num_heads} is not a multiple of'
+      f' num_kv_heads={self.num_kv_heads}.',
     )
     _check(self.head_dim % 2 == 0, f'head_dim={self.head_dim} must be even.')
     _check(
-        len(self.layer_kinds) == self.num_layers,
-        f'layer_kinds has {len(self.layer_kinds)} entries for'
-        f' num_layers={self.num_layers}.',
+      len(self.layer_kinds) == self.num_layers,
+      f'layer_kinds has {len(self.layer_kinds)} entries for'
+      f' num_layers={self.num_layers}.',
     )
     has_local = LayerKind.LOCAL in self.layer_kinds
     _check(
-        not has_local or (self.sliding_window or 0) > 0,
-        f'local layers need a sliding_window, got {self.sliding_window}.',
+      not has_local or (self.sliding_window or 0) > 0,
+      f'local layers need a sliding_window, got {self.sliding_window}.',
     )
 
   @property
@@ -134,7 +141,8 @@ class EngineConfig:
     cache_tokens: positions in the page pool; 0 is `max_rows * context`
       bounded by 32,768.
     decode_steps: tokens per row and dispatch at most.
-    max_queue: requests waiting at most; one more is refused.
+    prefill_burst: prefill chunks between two decode blocks at most.
+    max_queue: choices that may wait for a row; one more is refused.
   """
 
   dtype: Dtype = 'int8'
@@ -144,40 +152,41 @@ class EngineConfig:
   chunk: int = 64
   cache_tokens: int = 0
   decode_steps: int = 4
+  prefill_burst: int = 8
   max_queue: int = 256
 
   def __post_init__(self):
     _check(
-        self.dtype in DTYPES,
-        f'dtype={self.dtype!r} is not one of {", ".join(DTYPES)}.',
+      self.dtype in DTYPES,
+      f'dtype={self.dtype!r} is not one of {", ".join(DTYPES)}.',
     )
-    for name in ('max_rows', 'context', 'page_size', 'chunk', 'decode_steps',
-                 'max_queue'):  # fmt: skip
-      value = getattr(self, name)
-      _check(value > 0, f'{name}={value} must be positive.')
+    _check_positive(
+        self, 'max_rows context page_size chunk decode_steps prefill_burst'
+        ' max_queue'
+    )  # fmt: skip
     _check(self.max_rows <= 256, f'max_rows={self.max_rows} is over 256.')
     _check(
-        self.chunk % self.page_size == 0,
-        f'chunk={self.chunk} is not a multiple of page_size={self.page_size}.',
+      self.chunk % self.page_size == 0,
+      f'chunk={self.chunk} is not a multiple of page_size={self.page_size}.',
     )
     _check(
-        self.context % self.chunk == 0,
-        f'context={self.context} is not a multiple of chunk={self.chunk}.',
+      self.context % self.chunk == 0,
+      f'context={self.context} is not a multiple of chunk={self.chunk}.',
     )
     _check(
-        self.cache_tokens % self.page_size == 0,
-        f'cache_tokens={self.cache_tokens} is not a multiple of'
-        f' page_size={self.page_size}.',
+      self.cache_tokens % self.page_size == 0,
+      f'cache_tokens={self.cache_tokens} is not a multiple of'
+      f' page_size={self.page_size}.',
     )
     _check(
-        self.cache_tokens == 0 or self.cache_tokens >= self.context,
-        f'cache_tokens={self.cache_tokens} holds less than one sequence of'
-        f' context={self.context}.',
+      self.cache_tokens == 0 or self.cache_tokens >= self.context,
+      f'cache_tokens={self.cache_tokens} holds less than one sequence of'
+      f' context={self.context}.',
     )
 
   @property
   def num_pages(self) -> int:
-    """Pages in the pool: trash page 0 and a spare for a forked tail included."""
+    """Pages in the pool; page 0 and a spare for a forked tail included."""
     bound = max(self.context, 32_768 // self.page_size * self.page_size)
     tokens = self.cache_tokens or min(self.max_rows * self.context, bound)
     return tokens // self.page_size + 2
@@ -220,8 +229,8 @@ def load_config(path: str | pathlib.Path) -> Config:
   config = get_config()
   if not isinstance(config, Config):
     raise ConfigError(
-        f'get_config() of {path} returned {type(config).__name__}, not'
-        ' chatjax.config.Config.'
+      f'get_config() of {path} returned {type(config).__name__}, not'
+      ' chatjax.config.Config.'
     )
   return config
 
@@ -242,8 +251,8 @@ def _replace(node: Any, path: list[str], text: str, name: str) -> Any:
     near = difflib.get_close_matches(path[0], fields, n=1)
     hint = f'; did you mean {near[0]!r}?' if near else '.'
     raise ConfigError(
-        f'Unknown config field {name!r}: {type(node).__name__} has'
-        f' {", ".join(sorted(fields))}{hint}'
+      f'Unknown config field {name!r}: {type(node).__name__} has'
+      f' {", ".join(sorted(fields))}{hint}'
     )
   old = getattr(node, path[0])
   if dataclasses.is_dataclass(old):

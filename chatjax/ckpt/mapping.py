@@ -10,7 +10,10 @@ parameter must be named exactly once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import math
 
@@ -43,12 +46,12 @@ class Rule:
     """The rule of one layer."""
     number = str(layer)
     return Rule(
-        target=self.target.replace(LAYER, number),
-        sources=tuple(
-            (name.replace(LAYER, number), equation)
-            for name, equation in self.sources
-        ),
-        axis=self.axis,
+      target=self.target.replace(LAYER, number),
+      sources=tuple(
+        (name.replace(LAYER, number), equation)
+        for name, equation in self.sources
+      ),
+      axis=self.axis,
     )
 
 
@@ -68,7 +71,7 @@ def expand(rules: Sequence[Rule], num_layers: int) -> tuple[Rule, ...]:
 
 
 def _sizes(
-    side: str, shape: Sequence[int], known: Mapping[str, int]
+  side: str, shape: Sequence[int], known: Mapping[str, int]
 ) -> dict[str, int]:
   """Sizes of the letters of one side of an equation, given its shape."""
   sizes = dict(known)
@@ -88,7 +91,7 @@ def _sizes(
 
 
 def apply_equation(
-    x: np.ndarray, equation: str, known: Mapping[str, int]
+  x: np.ndarray, equation: str, known: Mapping[str, int]
 ) -> np.ndarray:
   """Splits, reorders and merges axes.
 
@@ -105,7 +108,7 @@ def apply_equation(
   letters = left.replace(',', '')
   order = [letters.index(letter) for letter in right.replace(',', '')]
   merged = [
-      math.prod(sizes[letter] for letter in axis) for axis in right.split(',')
+    math.prod(sizes[letter] for letter in axis) for axis in right.split(',')
   ]
   split = x.reshape([sizes[letter] for letter in letters])
   return split.transpose(order).reshape(merged)
@@ -118,17 +121,17 @@ def reverse(equation: str) -> str:
 
 
 def check_names(
-    rules: Sequence[Rule], sources: Sequence[str], targets: Sequence[str]
+  rules: Sequence[Rule], sources: Sequence[str], targets: Sequence[str]
 ) -> None:
   """Refuses a checkpoint with missing or left-over tensors or parameters."""
   problems = []
   named = {name for rule in rules for name, _ in rule.sources}
   made = {rule.target for rule in rules}
   for what, names in (
-      ('tensors missing from the checkpoint', named - set(sources)),
-      ('tensors that no rule names', set(sources) - named),
-      ('parameters that no rule makes', set(targets) - made),
-      ('parameters that the model does not have', made - set(targets)),
+    ('tensors missing from the checkpoint', named - set(sources)),
+    ('tensors that no rule names', set(sources) - named),
+    ('parameters that no rule makes', set(targets) - made),
+    ('parameters that the model does not have', made - set(targets)),
   ):
     if names:
       problems.append(f'{what}: {", ".join(sorted(names))}')
@@ -137,9 +140,9 @@ def check_names(
 
 
 def assemble(
-    rules: Sequence[Rule],
-    read: Callable[[str], np.ndarray],
-    known: Mapping[str, int],
+  rules: Sequence[Rule],
+  read: Callable[[str], np.ndarray],
+  known: Mapping[str, int],
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Yields (target, array), one parameter at a time.
 
@@ -160,10 +163,10 @@ def assemble(
 
 
 def export(
-    rules: Sequence[Rule],
-    params: Mapping[str, np.ndarray],
-    shapes: Mapping[str, Sequence[int]],
-    known: Mapping[str, int],
+  rules: Sequence[Rule],
+  params: Mapping[str, np.ndarray],
+  shapes: Mapping[str, Sequence[int]],
+  known: Mapping[str, int],
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Yields (source name, array): `assemble` backwards.
 
@@ -181,7 +184,7 @@ def export(
       axis = right.split(',')[rule.axis]
       width = math.prod(sizes[letter] for letter in axis)
       part = params[rule.target].take(
-          range(start, start + width), axis=rule.axis
+        range(start, start + width), axis=rule.axis
       )
       start += width
       yield name, apply_equation(part, reverse(equation), sizes)

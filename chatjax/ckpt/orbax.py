@@ -42,7 +42,7 @@ def save(path: pathlib.Path, params: Any, manifest: Mapping[str, Any]) -> None:
   except OSError as e:
     shutil.rmtree(partial, ignore_errors=True)
     raise CheckpointError(
-        f'Cannot write checkpoint {path}: {e.strerror or e}.'
+      f'Cannot write checkpoint {path}: {e.strerror or e}.'
     ) from e
 
 
@@ -59,8 +59,8 @@ def restore(path: pathlib.Path, abstract: Any) -> Any:
   """Reads a tree of the given shapes and dtypes onto the default device."""
   sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   targets = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-      abstract,
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+    abstract,
   )
   try:
     with ocp.StandardCheckpointer() as checkpointer:
@@ -68,6 +68,6 @@ def restore(path: pathlib.Path, abstract: Any) -> Any:
   except (ValueError, OSError, KeyError) as e:
     reason = str(e).splitlines()[0][:200]
     raise CheckpointError(
-        f'Checkpoint {path} is damaged ({reason}); delete the folder to'
-        ' convert the weights again.'
+      f'Checkpoint {path} is damaged ({reason}); delete the folder to'
+      ' convert the weights again.'
     ) from e

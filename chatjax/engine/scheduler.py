@@ -9,7 +9,6 @@ a copy of its own of the tail page.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
 import dataclasses
 from typing import Any
 
@@ -26,7 +25,7 @@ class Job:
     pages: the prompt's pages; empty before the prefill and after placing.
     logits: the last prompt position's, once prefilled (opaque here).
     next_choice: the first choice that has no row yet.
-    cancelled: choices that nobody waits for any more.
+    ended: choices that finished or that nobody waits for any more.
   """
 
   request: types.TokenRequest
@@ -35,14 +34,18 @@ class Job:
   pages: tuple[int, ...] = ()
   logits: Any = None
   next_choice: int = 0
-  cancelled: set[int] = dataclasses.field(default_factory=set)
+  ended: set[int] = dataclasses.field(default_factory=set)
 
   @property
   def is_prefilled(self) -> bool:
     return self.logits is not None
 
-  def skip_cancelled(self) -> None:
-    while self.next_choice in self.cancelled:
+  @property
+  def num_open(self) -> int:
+    return self.request.n - len(self.ended)
+
+  def skip_ended(self) -> None:
+    while self.next_choice in self.ended:
       self.next_choice += 1
 
   @property
@@ -57,6 +60,7 @@ class Row:
   Attributes:
     pages: all pages of the sequence, in order; handed back at the end.
     tail_copy: (from, to) pages to copy before the first step, if any.
+    logits: what the first token is drawn from; dropped when it is drawn.
   """
 
   job: Job
@@ -64,18 +68,16 @@ class Row:
   slot: int
   pages: tuple[int, ...]
   tail_copy: tuple[int, int] | None
+  logits: Any
 
 
 class Scheduler:
   """Rows, pages and the queue before them."""
 
-  def __init__(
-      self, *, max_rows: int, num_pages: int, page_size: int, max_queue: int
-  ):
+  def __init__(self, *, max_rows: int, num_pages: int, page_size: int):
     self.pool = blocks.PagePool(num_pages)
     self.rows: dict[int, Row] = {}
     self._page_size = page_size
-    self._max_queue = max_queue
     self._free_slots = list(range(max_rows - 1, -1, -1))
     self._queue: collections.deque[Job] = collections.deque()
 
@@ -87,23 +89,8 @@ class Scheduler:
   def is_idle(self) -> bool:
     return not self._queue and not self.rows
 
-  def jobs(self) -> Iterator[Job]:
-    """All open jobs, each once."""
-    seen = set(self._queue) | {row.job for row in self.rows.values()}
-    yield from seen
-
   def add(self, job: Job) -> None:
-    """Queues a job.
-
-    Raises:
-      RequestError: the queue is full (HTTP 503).
-    """
-    if len(self._queue) >= self._max_queue:
-      raise types.RequestError(
-          f'{self._max_queue} requests are waiting already; try again later.',
-          code='server_overloaded',
-          status=503,
-      )
+    """Queues a job."""
     self._queue.append(job)
 
   def num_pages(self, num_positions: int) -> int:
@@ -113,7 +100,7 @@ class Scheduler:
     """The job to prefill or place next, its prompt's pages taken."""
     while self._queue:
       job = self._queue[0]
-      job.skip_cancelled()
+      job.skip_ended()
       if job.has_unplaced:
         break
       self._retire(job)
@@ -130,14 +117,14 @@ class Scheduler:
 
   def place(self, job: Job) -> Row | None:
     """Gives the prefilled job's next choice a row, if one is free."""
-    job.skip_cancelled()
+    job.skip_ended()
     if not job.has_unplaced:
       self._retire(job)
       return None
     if not self._free_slots:
       return None
     # The last choice takes the tail page over; the others copy it.
-    others = set(range(job.next_choice + 1, job.request.n)) - job.cancelled
+    others = set(range(job.next_choice + 1, job.request.n)) - job.ended
     full = len(job.request.prompt_ids) // self._page_size
     shared = job.pages[:full] if others else job.pages
     need = self.num_pages(_num_positions(job.request)) - len(shared)
@@ -147,11 +134,12 @@ class Scheduler:
     self.pool.share(shared)
     copies = len(shared) < len(job.pages)
     row = Row(
-        job=job,
-        choice=job.next_choice,
-        slot=self._free_slots.pop(),
-        pages=shared + own,
-        tail_copy=(job.pages[full], own[0]) if copies else None,
+      job=job,
+      choice=job.next_choice,
+      slot=self._free_slots.pop(),
+      pages=shared + own,
+      tail_copy=(job.pages[full], own[0]) if copies else None,
+      logits=job.logits,
     )
     self.rows[row.slot] = row
     job.next_choice += 1
@@ -161,22 +149,21 @@ class Scheduler:
 
   def release(self, row: Row) -> None:
     """Ends a row: its slot and pages are free again."""
+    row.job.ended.add(row.choice)
     del self.rows[row.slot]
     self._free_slots.append(row.slot)
     self._free_slots.sort(reverse=True)
     self.pool.give_back(row.pages)
 
-  def cancel(self, request_id: str, choice: int | None) -> None:
-    """Ends a choice, or all of a request; unknown ones are ignored."""
-    for job in list(self.jobs()):
-      if job.request.request_id == request_id:
-        every = range(job.request.n)
-        job.cancelled |= set(every if choice is None else [choice])
-        if job in self._queue and job.cancelled >= set(every):
-          self._retire(job)
+  def cancel(self, job: Job, choice: int | None = None) -> None:
+    """Ends a choice, or all of a job's; ended ones are ignored."""
+    chosen = set(range(job.request.n)) if choice is None else {choice}
     for row in list(self.rows.values()):
-      if row.choice in row.job.cancelled:
+      if row.job is job and row.choice in chosen:
         self.release(row)
+    job.ended |= chosen
+    if job in self._queue and not job.num_open:
+      self._retire(job)
 
   def _retire(self, job: Job) -> None:
     """Takes a job with nothing left to place out of the queue."""

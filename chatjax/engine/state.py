@@ -75,11 +75,11 @@ class Emitted:
 def no_token() -> Emitted:
   """What an inactive row emits."""
   return Emitted(
-      token=jnp.int32(-1),
-      logprob=jnp.float32(0),
-      top_ids=jnp.zeros(logprobs.MAX_TOP, jnp.int32),
-      top_logprobs=jnp.zeros(logprobs.MAX_TOP, jnp.float32),
-      finish=jnp.int32(RUNNING),
+    token=jnp.int32(-1),
+    logprob=jnp.float32(0),
+    top_ids=jnp.zeros(logprobs.MAX_TOP, jnp.int32),
+    top_logprobs=jnp.zeros(logprobs.MAX_TOP, jnp.float32),
+    finish=jnp.int32(RUNNING),
   )
 
 
@@ -103,5 +103,5 @@ def inactive_row(*, vocab_size: int, pages_per_row: int) -> RowState:
 def stack(row: RowState, num_rows: int) -> RowState:
   """`num_rows` copies of a row."""
   return jax.tree.map(
-      lambda x: jnp.broadcast_to(x[None], (num_rows, *x.shape)).copy(), row
+    lambda x: jnp.broadcast_to(x[None], (num_rows, *x.shape)).copy(), row
   )

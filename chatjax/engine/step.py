@@ -9,7 +9,8 @@ depend on its neighbours: that is the seed contract's ground.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
+from typing import Literal
 
 import jax
 from jax import lax
@@ -63,12 +64,10 @@ class Step:
     positions_C = start + jnp.arange(tokens_C.shape[0], dtype=jnp.int32)
     attend = attention.Chunk(table_P, positions_C)
     return self.model.apply(
-        {'params': params}, tokens_C, positions_C, attend, cache
+      {'params': params}, tokens_C, positions_C, attend, cache
     )
 
-  def score(
-      self, params: Any, x_CD: jax.Array, index: jax.Array
-  ) -> jax.Array:
+  def score(self, params: Any, x_CD: jax.Array, index: jax.Array) -> jax.Array:
     """Logits f32[V] of one position of a chunk."""
     x_1D = lax.dynamic_slice_in_dim(x_CD, index, 1)
     x_UD = jnp.tile(x_1D, (_SCORE_ROWS, 1))
@@ -85,18 +84,18 @@ class Step:
     counts_V = jnp.zeros_like(row.counts_V).at[emitted.token].add(1)
     row = dataclasses.replace(row, counts_V=counts_V)
     put = lambda all_rows, one: lax.dynamic_update_index_in_dim(
-        all_rows, one, slot, 0
+      all_rows, one, slot, 0
     )
     return jax.tree.map(put, state, row), emitted
 
   def decode(
-      self,
-      params: Any,
-      cache: cache_lib.Cache,
-      state: RowState,
-      live: quant.LiveRows | None,
-      keep_B: jax.Array,
-      num_steps: jax.Array,
+    self,
+    params: Any,
+    cache: cache_lib.Cache,
+    state: RowState,
+    live: quant.LiveRows | None,
+    keep_B: jax.Array,
+    num_steps: jax.Array,
   ) -> tuple[cache_lib.Cache, RowState, Emitted]:
     """Up to `num_steps` tokens for every active row.
 
@@ -114,8 +113,8 @@ class Step:
     B = keep_B.shape[0]
     state = dataclasses.replace(state, active=state.active & keep_B)
     emitted_NB = jax.tree.map(
-        lambda x: jnp.broadcast_to(x, (self.max_steps, B, *x.shape)),
-        state_lib.no_token(),
+      lambda x: jnp.broadcast_to(x, (self.max_steps, B, *x.shape)),
+      state_lib.no_token(),
     )
 
     def is_running(carry):
@@ -136,19 +135,19 @@ class Step:
       return i + 1, cache, state, emitted_NB
 
     _, cache, state, emitted_NB = lax.while_loop(
-        is_running, one_step, (jnp.int32(0), cache, state, emitted_NB)
+      is_running, one_step, (jnp.int32(0), cache, state, emitted_NB)
     )
     return cache, state, emitted_NB
 
   def _forward(self, params, cache, state, live):
     attend = attention.Rows(
-        state.table_P, state.position, state.active, self.batching
+      state.table_P, state.position, state.active, self.batching
     )
     x_BD, cache = self.model.apply(
-        {'params': params}, state.token, state.position, attend, cache, live
+      {'params': params}, state.token, state.position, attend, cache, live
     )
     logits_BV = self.model.apply(
-        {'params': params}, x_BD, live, method='logits'
+      {'params': params}, x_BD, live, method='logits'
     )
     return logits_BV, cache
 
@@ -156,24 +155,24 @@ class Step:
     if self.batching == 'vmap':
       drawn = jax.vmap(_draw)(state, logits_BV)
       return jax.vmap(
-          lambda live, x: jax.tree.map(
-              lambda a, b: jnp.where(live, a, b), x, state_lib.no_token()
-          )
+        lambda live, x: jax.tree.map(
+          lambda a, b: jnp.where(live, a, b), x, state_lib.no_token()
+        )
       )(state.active, drawn)
 
     def row(b):
       # Indexing inside the branch: a dead row's arrays are not even read.
       return lax.cond(
-          state.active[b],
-          lambda: _draw(jax.tree.map(lambda x: x[b], state), logits_BV[b]),
-          state_lib.no_token,
+        state.active[b],
+        lambda: _draw(jax.tree.map(lambda x: x[b], state), logits_BV[b]),
+        state_lib.no_token,
       )
 
     return lax.map(row, jnp.arange(logits_BV.shape[0]))
 
 
 def copy_page(
-    cache: cache_lib.Cache, source: jax.Array, target: jax.Array
+  cache: cache_lib.Cache, source: jax.Array, target: jax.Array
 ) -> cache_lib.Cache:
   """Copies a page on all layers; the cache is donated."""
   return cache_lib.copy_page(cache, source, target)
@@ -182,30 +181,30 @@ def copy_page(
 def _draw(row: RowState, logits_V: jax.Array) -> Emitted:
   """Draws one row's next token."""
   draw = sampler.sample_row(
-      logits_V,
-      row.params,
-      key=row.key,
-      step=row.step,
-      counts_V=row.counts_V,
-      in_prompt_V=row.in_prompt_V,
-      bias_V=row.bias_V,
-      stop_ids=row.stop_ids,
+    logits_V,
+    row.params,
+    key=row.key,
+    step=row.step,
+    counts_V=row.counts_V,
+    in_prompt_V=row.in_prompt_V,
+    bias_V=row.bias_V,
+    stop_ids=row.stop_ids,
   )
   top_ids, top_logprobs = logprobs.top_row(logits_V, row.num_top > 0)
   stopped = jnp.any(row.stop_ids == draw.token)
   finish = jnp.where(
-      row.step + 1 >= row.limit, state_lib.LIMIT, state_lib.RUNNING
+    row.step + 1 >= row.limit, state_lib.LIMIT, state_lib.RUNNING
   )
   finish = jnp.where(stopped, state_lib.STOPPED, finish)
   # -inf is a token that a bias forced; NaN and +inf are a broken model.
   broken = jnp.isnan(draw.logprob) | (draw.logprob == jnp.inf)
   finish = jnp.where(broken, state_lib.BROKEN, finish)
   return Emitted(
-      token=draw.token,
-      logprob=draw.logprob,
-      top_ids=top_ids,
-      top_logprobs=top_logprobs,
-      finish=finish.astype(jnp.int32),
+    token=draw.token,
+    logprob=draw.logprob,
+    top_ids=top_ids,
+    top_logprobs=top_logprobs,
+    finish=finish.astype(jnp.int32),
   )
 
 
@@ -215,11 +214,11 @@ def _advance(row: RowState, emitted: Emitted) -> RowState:
   ahead = drew.astype(jnp.int32)
   running = emitted.finish == state_lib.RUNNING
   return dataclasses.replace(
-      row,
-      token=jnp.where(drew, emitted.token, row.token),
-      position=row.position + ahead,
-      step=row.step + ahead,
-      active=drew & running,
+    row,
+    token=jnp.where(drew, emitted.token, row.token),
+    position=row.position + ahead,
+    step=row.step + ahead,
+    active=drew & running,
   )
 
 
@@ -227,8 +226,6 @@ def _advance_rows(state: RowState, emitted_B: Emitted) -> RowState:
   drew_B = emitted_B.token >= 0
   rows_B = jnp.arange(drew_B.shape[0])
   counts_BV = state.counts_V.at[rows_B, jnp.maximum(emitted_B.token, 0)].add(
-      drew_B.astype(jnp.int32)
+    drew_B.astype(jnp.int32)
   )
-  return dataclasses.replace(
-      _advance(state, emitted_B), counts_V=counts_BV
-  )
+  return dataclasses.replace(_advance(state, emitted_B), counts_V=counts_BV)

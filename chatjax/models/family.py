@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -26,7 +27,7 @@ class Family:
 
 
 UNTIED_RULE = mapping.Rule(
-    target='unembed.w', sources=(('output.weight', 'V,D->V,D'),)
+  target='unembed.w', sources=(('output.weight', 'V,D->V,D'),)
 )
 
 
@@ -46,48 +47,48 @@ def shared_rules(*, interleaved: bool = False) -> tuple[mapping.Rule, ...]:
   head = 'hR->Rh' if interleaved else 'Rh->Rh'
   before, after = head.split('->')
   return (
-      mapping.Rule(
-          target='embed.w', sources=(('token_embd.weight', 'V,D->V,D'),)
+    mapping.Rule(
+      target='embed.w', sources=(('token_embd.weight', 'V,D->V,D'),)
+    ),
+    norm('final_norm.w', 'output_norm.weight'),
+    norm(f'{layer}.attn_norm.w', f'{block}.attn_norm.weight'),
+    norm(f'{layer}.mlp_norm.w', f'{block}.ffn_norm.weight'),
+    mapping.Rule(
+      target=f'{layer}.attn.qkv.w',
+      sources=(
+        (f'{block}.attn_q.weight', f'KG{before},D->K,G,{after},D'),
+        (f'{block}.attn_k.weight', f'KE{before},D->K,E,{after},D'),
+        (f'{block}.attn_v.weight', 'KEH,D->K,E,H,D'),
       ),
-      norm('final_norm.w', 'output_norm.weight'),
-      norm(f'{layer}.attn_norm.w', f'{block}.attn_norm.weight'),
-      norm(f'{layer}.mlp_norm.w', f'{block}.ffn_norm.weight'),
-      mapping.Rule(
-          target=f'{layer}.attn.qkv.w',
-          sources=(
-              (f'{block}.attn_q.weight', f'KG{before},D->K,G,{after},D'),
-              (f'{block}.attn_k.weight', f'KE{before},D->K,E,{after},D'),
-              (f'{block}.attn_v.weight', 'KEH,D->K,E,H,D'),
-          ),
-          axis=1,
+      axis=1,
+    ),
+    mapping.Rule(
+      target=f'{layer}.attn.out.w',
+      sources=((f'{block}.attn_output.weight', 'D,KGH->D,K,G,H'),),
+    ),
+    mapping.Rule(
+      target=f'{layer}.mlp.gate_up.w',
+      sources=(
+        (f'{block}.ffn_gate.weight', 'EF,D->E,F,D'),
+        (f'{block}.ffn_up.weight', 'EF,D->E,F,D'),
       ),
-      mapping.Rule(
-          target=f'{layer}.attn.out.w',
-          sources=((f'{block}.attn_output.weight', 'D,KGH->D,K,G,H'),),
-      ),
-      mapping.Rule(
-          target=f'{layer}.mlp.gate_up.w',
-          sources=(
-              (f'{block}.ffn_gate.weight', 'EF,D->E,F,D'),
-              (f'{block}.ffn_up.weight', 'EF,D->E,F,D'),
-          ),
-      ),
-      mapping.Rule(
-          target=f'{layer}.mlp.down.w',
-          sources=((f'{block}.ffn_down.weight', 'D,F->D,F'),),
-      ),
+    ),
+    mapping.Rule(
+      target=f'{layer}.mlp.down.w',
+      sources=((f'{block}.ffn_down.weight', 'D,F->D,F'),),
+    ),
   )
 
 
 def letter_sizes(config: config_lib.ModelConfig) -> dict[str, int]:
   """Sizes that the equations' letters have in a model; E is one."""
   return {
-      'K': config.num_kv_heads,
-      'G': config.q_per_kv,
-      'H': config.head_dim,
-      'R': 2,
-      'h': config.head_dim // 2,
-      'E': 1,
+    'K': config.num_kv_heads,
+    'G': config.q_per_kv,
+    'H': config.head_dim,
+    'R': 2,
+    'h': config.head_dim // 2,
+    'E': 1,
   }
 
 
@@ -104,14 +105,14 @@ def common_sizes(metadata: Metadata) -> dict[str, Any]:
   num_heads = int(get('attention.head_count'))
   embed_dim = int(get('embedding_length'))
   return {
-      'vocab_size': len(metadata['tokenizer.ggml.tokens']),
-      'num_layers': int(get('block_count')),
-      'embed_dim': embed_dim,
-      'num_heads': num_heads,
-      'num_kv_heads': int(get('attention.head_count_kv', num_heads)),
-      'head_dim': int(get('attention.key_length', embed_dim // num_heads)),
-      'mlp_dim': int(get('feed_forward_length')),
-      'max_context': int(get('context_length')),
-      'norm_eps': float(get('attention.layer_norm_rms_epsilon')),
-      'rope_theta': float(get('rope.freq_base', 10_000.0)),
+    'vocab_size': len(metadata['tokenizer.ggml.tokens']),
+    'num_layers': int(get('block_count')),
+    'embed_dim': embed_dim,
+    'num_heads': num_heads,
+    'num_kv_heads': int(get('attention.head_count_kv', num_heads)),
+    'head_dim': int(get('attention.key_length', embed_dim // num_heads)),
+    'mlp_dim': int(get('feed_forward_length')),
+    'max_context': int(get('context_length')),
+    'norm_eps': float(get('attention.layer_norm_rms_epsilon')),
+    'rope_theta': float(get('rope.freq_base', 10_000.0)),
   }

@@ -7,20 +7,16 @@ _GLOBAL_EVERY = 6
 _LOCAL_ROPE_THETA = 10_000.0
 
 _RULES = (
-    *family.shared_rules(),
-    family.norm(
-        'layer_{layer}.attn.q_norm.w', 'blk.{layer}.attn_q_norm.weight'
-    ),
-    family.norm(
-        'layer_{layer}.attn.k_norm.w', 'blk.{layer}.attn_k_norm.weight'
-    ),
-    family.norm(
-        'layer_{layer}.post_attn_norm.w',
-        'blk.{layer}.post_attention_norm.weight',
-    ),
-    family.norm(
-        'layer_{layer}.post_mlp_norm.w', 'blk.{layer}.post_ffw_norm.weight'
-    ),
+  *family.shared_rules(),
+  family.norm('layer_{layer}.attn.q_norm.w', 'blk.{layer}.attn_q_norm.weight'),
+  family.norm('layer_{layer}.attn.k_norm.w', 'blk.{layer}.attn_k_norm.weight'),
+  family.norm(
+    'layer_{layer}.post_attn_norm.w',
+    'blk.{layer}.post_attention_norm.weight',
+  ),
+  family.norm(
+    'layer_{layer}.post_mlp_norm.w', 'blk.{layer}.post_ffw_norm.weight'
+  ),
 )
 
 
@@ -28,20 +24,20 @@ def read_config(metadata: family.Metadata) -> config_lib.ModelConfig:
   """Sizes from GGUF metadata; norm factors there have the +1 added."""
   sizes = family.common_sizes(metadata)
   kinds = tuple(
-      config_lib.LayerKind.GLOBAL
-      if layer % _GLOBAL_EVERY == _GLOBAL_EVERY - 1
-      else config_lib.LayerKind.LOCAL
-      for layer in range(sizes['num_layers'])
+    config_lib.LayerKind.GLOBAL
+    if layer % _GLOBAL_EVERY == _GLOBAL_EVERY - 1
+    else config_lib.LayerKind.LOCAL
+    for layer in range(sizes['num_layers'])
   )
   return config_lib.ModelConfig(
-      **sizes,
-      layer_kinds=kinds,
-      local_rope_theta=_LOCAL_ROPE_THETA,
-      sliding_window=int(metadata['gemma3.attention.sliding_window']),
-      embed_scale=sizes['embed_dim'] ** 0.5,
-      activation='gelu_tanh',
-      qk_norm=True,
-      post_norms=True,
+    **sizes,
+    layer_kinds=kinds,
+    local_rope_theta=_LOCAL_ROPE_THETA,
+    sliding_window=int(metadata['gemma3.attention.sliding_window']),
+    embed_scale=sizes['embed_dim'] ** 0.5,
+    activation='gelu_tanh',
+    qk_norm=True,
+    post_norms=True,
   )
 
 

@@ -12,5 +12,5 @@ def read_config(metadata: family.Metadata) -> config_lib.ModelConfig:
 # GGUF files of this architecture hold query and key rows permuted for
 # interleaved rotation.
 FAMILY = family.Family(
-    read_config=read_config, gguf_rules=family.shared_rules(interleaved=True)
+  read_config=read_config, gguf_rules=family.shared_rules(interleaved=True)
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 import pathlib
 from typing import Any
@@ -24,9 +25,9 @@ from chatjax.nn import quant
 from chatjax.nn import transformer
 
 FAMILIES: Mapping[str, family.Family] = {
-    'gemma3': gemma3.FAMILY,
-    'llama': llama.FAMILY,
-    'qwen2': qwen2.FAMILY,
+  'gemma3': gemma3.FAMILY,
+  'llama': llama.FAMILY,
+  'qwen2': qwen2.FAMILY,
 }
 
 # (parameters done, parameters in all)
@@ -58,25 +59,25 @@ def _family(file: gguf.GGUF, path: pathlib.Path) -> family.Family:
   arch = file.metadata.get('general.architecture')
   if arch not in FAMILIES:
     raise LoadError(
-        f'{path.name} holds a {arch!r} model; this version runs'
-        f' {", ".join(sorted(FAMILIES))}.'
+      f'{path.name} holds a {arch!r} model; this version runs'
+      f' {", ".join(sorted(FAMILIES))}.'
     )
   return FAMILIES[arch]
 
 
 def _read_config(
-    file: gguf.GGUF, kind: family.Family
+  file: gguf.GGUF, kind: family.Family
 ) -> config_lib.ModelConfig:
   tied = 'output.weight' not in file.tensors
   return dataclasses.replace(
-      kind.read_config(file.metadata), tie_embeddings=tied
+    kind.read_config(file.metadata), tie_embeddings=tied
   )
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
   """Parameter path -> abstract leaf."""
   flat, _ = jax.tree_util.tree_flatten_with_path(
-      tree, is_leaf=lambda x: isinstance(x, quant.QTensor)
+    tree, is_leaf=lambda x: isinstance(x, quant.QTensor)
   )
   return {'.'.join(key.key for key in path): leaf for path, leaf in flat}
 
@@ -85,8 +86,8 @@ def _finish(target: str, value: np.ndarray, leaf: Any) -> Any:
   """Checks a parameter's shape and brings it to its stored form."""
   if value.shape != leaf.shape:
     raise mapping.MappingError(
-        f'Parameter {target} would have shape {value.shape}, the model wants'
-        f' {leaf.shape}.'
+      f'Parameter {target} would have shape {value.shape}, the model wants'
+      f' {leaf.shape}.'
     )
   if isinstance(leaf, quant.QTensor):
     return quant.quantize(value, leaf.scale.ndim)
@@ -96,11 +97,11 @@ def _finish(target: str, value: np.ndarray, leaf: Any) -> Any:
 
 
 def convert(
-    file: gguf.GGUF,
-    kind: family.Family,
-    config: config_lib.ModelConfig,
-    abstract: Any,
-    progress: Progress = lambda done, total: None,
+  file: gguf.GGUF,
+  kind: family.Family,
+  config: config_lib.ModelConfig,
+  abstract: Any,
+  progress: Progress = lambda done, total: None,
 ) -> Any:
   """Reads all tensors of a GGUF file into a parameter tree (on the host)."""
   rules = kind.gguf_rules
@@ -111,23 +112,23 @@ def convert(
   mapping.check_names(rules, list(file.tensors), list(leaves))
   made = {}
   for target, value in mapping.assemble(
-      rules, file.read, family.letter_sizes(config)
+    rules, file.read, family.letter_sizes(config)
   ):
     made[target] = _finish(target, value, leaves[target])
     progress(len(made), len(leaves))
   treedef = jax.tree.structure(
-      abstract, is_leaf=lambda x: isinstance(x, quant.QTensor)
+    abstract, is_leaf=lambda x: isinstance(x, quant.QTensor)
   )
   return jax.tree.unflatten(treedef, [made[target] for target in leaves])
 
 
 def load(
-    path: pathlib.Path,
-    digest: str,
-    *,
-    dtype: str,
-    checkpoints: pathlib.Path,
-    progress: Progress = lambda done, total: None,
+  path: pathlib.Path,
+  digest: str,
+  *,
+  dtype: str,
+  checkpoints: pathlib.Path,
+  progress: Progress = lambda done, total: None,
 ) -> Weights:
   """Loads a GGUF file's weights in a dtype.
 

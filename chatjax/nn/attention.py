@@ -45,11 +45,11 @@ def _visible(query_T, key_S, window):
 
 
 def over_pages(
-    q_TKGH: jax.Array,
-    cache: cache_lib.LayerCache,
-    table_P: jax.Array,
-    positions_T: jax.Array,
-    window: int | None,
+  q_TKGH: jax.Array,
+  cache: cache_lib.LayerCache,
+  table_P: jax.Array,
+  positions_T: jax.Array,
+  window: int | None,
 ) -> jax.Array:
   """Attention of T positions of one sequence over its pages.
 
@@ -78,13 +78,13 @@ def over_pages(
     decay = jnp.exp(max_KTG - shift)
     new_sum = sum_KTG * decay + weight_KTGS.sum(axis=-1)
     new_acc = acc_KTGH * decay[..., None] + jnp.einsum(
-        'KTGS,SKH->KTGH', weight_KTGS, v_SKH
+      'KTGS,SKH->KTGH', weight_KTGS, v_SKH
     )
     live = visible_TS.any(axis=-1)[None, :, None]
     return (
-        jnp.where(live, new_max, max_KTG),
-        jnp.where(live, new_sum, sum_KTG),
-        jnp.where(live[..., None], new_acc, acc_KTGH),
+      jnp.where(live, new_max, max_KTG),
+      jnp.where(live, new_sum, sum_KTG),
+      jnp.where(live[..., None], new_acc, acc_KTGH),
     )
 
   first = 0
@@ -92,9 +92,9 @@ def over_pages(
     first = jnp.maximum(jnp.min(positions_T) - window + 1, 0) // size
   last = jnp.max(positions_T) // size
   start = (
-      jnp.full((K, T, G), -jnp.inf),
-      jnp.zeros((K, T, G)),
-      jnp.zeros((K, T, G, H)),
+    jnp.full((K, T, G), -jnp.inf),
+    jnp.zeros((K, T, G)),
+    jnp.zeros((K, T, G, H)),
   )
   _, sum_KTG, acc_KTGH = lax.fori_loop(first, last + 1, block, start)
   return jnp.moveaxis(acc_KTGH / sum_KTG[..., None], 0, 1)
@@ -115,7 +115,7 @@ class Chunk:
   def __call__(self, q_TKGH, k_TKH, v_TKH, cache, window):
     size = cache.page_size
     pages_J = lax.dynamic_slice_in_dim(
-        self.table_P, self.positions_T[0] // size, k_TKH.shape[0] // size
+      self.table_P, self.positions_T[0] // size, k_TKH.shape[0] // size
     )
     cache = cache_lib.write_chunk(cache, k_TKH, v_TKH, pages_J)
     out = over_pages(q_TKGH, cache, self.table_P, self.positions_T, window)
@@ -145,12 +145,12 @@ class Rows:
   def __call__(self, q_BKGH, k_BKH, v_BKH, cache, window):
     size = cache.page_size
     page_index_B = self.positions_B // size
-    page_B = jnp.take_along_axis(
-        self.tables_BP, page_index_B[:, None], axis=1
-    )[:, 0]
+    page_B = jnp.take_along_axis(self.tables_BP, page_index_B[:, None], axis=1)[
+      :, 0
+    ]
     page_B = jnp.where(self.live_B, page_B, cache_lib.TRASH_PAGE)
     cache = cache_lib.write_rows(
-        cache, k_BKH, v_BKH, page_B, self.positions_B % size
+      cache, k_BKH, v_BKH, page_B, self.positions_B % size
     )
 
     def row(q_KGH, table_P, position):
@@ -177,12 +177,12 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(
-      self,
-      x_TD: jax.Array,
-      angles: tuple[jax.Array, jax.Array],
-      attend: Attend,
-      cache: cache_lib.LayerCache | None,
-      live: quant.LiveRows | None = None,
+    self,
+    x_TD: jax.Array,
+    angles: tuple[jax.Array, jax.Array],
+    attend: Attend,
+    cache: cache_lib.LayerCache | None,
+    live: quant.LiveRows | None = None,
   ) -> tuple[jax.Array, cache_lib.LayerCache | None]:
     cfg = self.config
     K, G, H = cfg.num_kv_heads, cfg.q_per_kv, cfg.head_dim
@@ -202,7 +202,7 @@ class Attention(nn.Module):
     q_TNH = rope.apply(q_TNH, *angles) * cfg.q_scale
     k_TKH = rope.apply(k_TKH, *angles)
     o_TKGH, cache = attend(
-        q_TNH.reshape(T, K, G, H), k_TKH, v_TKH, cache, cfg.window(self.layer)
+      q_TNH.reshape(T, K, G, H), k_TKH, v_TKH, cache, cfg.window(self.layer)
     )
     out_TD = layers.Linear(
         out_shape=(cfg.embed_dim,), out_axes=('embed',),

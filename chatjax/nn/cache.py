@@ -39,13 +39,13 @@ def init(
   """A cache of zeros."""
   shape = (num_pages, page_size, num_kv_heads, head_dim)
   return tuple(
-      LayerCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
-      for _ in range(num_layers)
+    LayerCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+    for _ in range(num_layers)
   )
 
 
 def write_chunk(
-    cache: LayerCache, k_TKH: jax.Array, v_TKH: jax.Array, pages_J: jax.Array
+  cache: LayerCache, k_TKH: jax.Array, v_TKH: jax.Array, pages_J: jax.Array
 ) -> LayerCache:
   """Writes whole pages of one sequence.
 
@@ -66,11 +66,11 @@ def write_chunk(
 
 
 def write_rows(
-    cache: LayerCache,
-    k_BKH: jax.Array,
-    v_BKH: jax.Array,
-    page_B: jax.Array,
-    offset_B: jax.Array,
+  cache: LayerCache,
+  k_BKH: jax.Array,
+  v_BKH: jax.Array,
+  page_B: jax.Array,
+  offset_B: jax.Array,
 ) -> LayerCache:
   """Writes one position of each row's sequence."""
   # One small update per row: XLA's scatter is a slow loop on a CPU.

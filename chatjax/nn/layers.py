@@ -10,8 +10,8 @@ import math
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 from jax import lax
+import jax.numpy as jnp
 
 from chatjax.nn import param
 from chatjax.nn import quant
@@ -35,14 +35,14 @@ class Linear(nn.Module):
 
   @nn.compact
   def __call__(
-      self, x: jax.Array, live: quant.LiveRows | None = None
+    self, x: jax.Array, live: quant.LiveRows | None = None
   ) -> jax.Array:
     """Maps float[T, *in_shape] to f32[T, *out_shape]."""
     spec = param.ParamSpec(
-        shape=self.out_shape + self.in_shape,
-        axes=self.out_axes + self.in_axes,
-        num_out_axes=len(self.out_shape),
-        dtype=self.dtype,
+      shape=self.out_shape + self.in_shape,
+      axes=self.out_axes + self.in_axes,
+      num_out_axes=len(self.out_shape),
+      dtype=self.dtype,
     )
     w = param.declare(self, 'w', spec)
     num_out = math.prod(self.out_shape)
@@ -51,18 +51,18 @@ class Linear(nn.Module):
     y = y_TN.reshape(x.shape[0], *self.out_shape)
     if self.use_bias:
       bias_spec = param.ParamSpec(
-          shape=self.out_shape, axes=self.out_axes, fill=0.0
+        shape=self.out_shape, axes=self.out_axes, fill=0.0
       )
       y = y + param.declare(self, 'b', bias_spec)[None]
     return y
 
 
 def _as_matrix(
-    w: jax.Array | quant.QTensor, num_out: int
+  w: jax.Array | quant.QTensor, num_out: int
 ) -> jax.Array | quant.QTensor:
   if isinstance(w, quant.QTensor):
     return quant.QTensor(
-        w.values.reshape(num_out, -1), w.scale.reshape(num_out)
+      w.values.reshape(num_out, -1), w.scale.reshape(num_out)
     )
   return w.reshape(num_out, -1)
 
@@ -98,9 +98,9 @@ class Table(nn.Module):
 
   def setup(self):
     spec = param.ParamSpec(
-        shape=(self.vocab_size, self.embed_dim),
-        axes=('vocab', 'embed'),
-        dtype=self.dtype,
+      shape=(self.vocab_size, self.embed_dim),
+      axes=('vocab', 'embed'),
+      dtype=self.dtype,
     )
     self.w = param.declare(self, 'w', spec)
 
@@ -109,7 +109,7 @@ class Table(nn.Module):
     return quant.take_rows(self.w, ids_T)
 
   def score(
-      self, x_TD: jax.Array, live: quant.LiveRows | None = None
+    self, x_TD: jax.Array, live: quant.LiveRows | None = None
   ) -> jax.Array:
     """Returns logits f32[T, V]."""
     return quant.product(x_TD, self.w, live)

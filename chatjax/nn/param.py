@@ -44,16 +44,12 @@ class ParamSpec:
       return draw.astype(self.dtype)
     fan_in = math.prod(self.shape[self.num_out_axes :])
     values = jax.random.randint(key, self.shape, -127, 128, jnp.int8)
-    scale = jnp.full(
-        self.shape[: self.num_out_axes], (3 / fan_in) ** 0.5 / 127
-    )
+    scale = jnp.full(self.shape[: self.num_out_axes], (3 / fan_in) ** 0.5 / 127)
     return quant.QTensor(values, scale)
 
 
 def declare(
-    module: nn.Module, name: str, spec: ParamSpec
+  module: nn.Module, name: str, spec: ParamSpec
 ) -> jax.Array | quant.QTensor:
   """Declares a parameter of `module`; its logical axes travel in a box."""
-  return module.param(
-      name, nn.with_logical_partitioning(spec.init, spec.axes)
-  )
+  return module.param(name, nn.with_logical_partitioning(spec.init, spec.axes))

@@ -88,7 +88,7 @@ def _quantize_rows(x_TK: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _int8_product(
-    x_TK: jax.Array, w_NK: QTensor, live: LiveRows | None
+  x_TK: jax.Array, w_NK: QTensor, live: LiveRows | None
 ) -> jax.Array:
   q_TK, scale_T1 = _quantize_rows(x_TK.astype(jnp.float32))
   q_TK, scale_T1 = lax.optimization_barrier((q_TK, scale_T1))
@@ -105,7 +105,7 @@ def _int8_product(
 
 
 def product(
-    x_TK: jax.Array, w_NK: jax.Array | QTensor, live: LiveRows | None = None
+  x_TK: jax.Array, w_NK: jax.Array | QTensor, live: LiveRows | None = None
 ) -> jax.Array:
   """`x @ w.T` in float32.
 

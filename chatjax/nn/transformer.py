@@ -14,8 +14,8 @@ from chatjax.nn import quant
 from chatjax.nn import rope
 
 _ACTIVATIONS = {
-    'silu': jax.nn.silu,
-    'gelu_tanh': lambda x: jax.nn.gelu(x, approximate=True),
+  'silu': jax.nn.silu,
+  'gelu_tanh': lambda x: jax.nn.gelu(x, approximate=True),
 }
 
 
@@ -27,7 +27,7 @@ class MLP(nn.Module):
 
   @nn.compact
   def __call__(
-      self, x_TD: jax.Array, live: quant.LiveRows | None = None
+    self, x_TD: jax.Array, live: quant.LiveRows | None = None
   ) -> jax.Array:
     cfg = self.config
     gate_up_T2F = layers.Linear(
@@ -58,9 +58,9 @@ class Block(nn.Module):
     def norm(name):
       return layers.RMSNorm(cfg.norm_eps, name=name)
 
-    h_TD, cache = attention.Attention(
-        cfg, self.layer, self.dtype, name='attn'
-    )(norm('attn_norm')(x_TD), angles, attend, cache, live)
+    h_TD, cache = attention.Attention(cfg, self.layer, self.dtype, name='attn')(
+      norm('attn_norm')(x_TD), angles, attend, cache, live
+    )
     if cfg.post_norms:
       h_TD = norm('post_attn_norm')(h_TD)
     x_TD = x_TD + h_TD
@@ -85,20 +85,20 @@ class Transformer(nn.Module):
     cfg = self.config
     self.embed = layers.Table(cfg.vocab_size, cfg.embed_dim, self.dtype)
     self.blocks = [
-        Block(cfg, layer, self.dtype, name=f'layer_{layer}')
-        for layer in range(cfg.num_layers)
+      Block(cfg, layer, self.dtype, name=f'layer_{layer}')
+      for layer in range(cfg.num_layers)
     ]
     self.final_norm = layers.RMSNorm(cfg.norm_eps)
     if not cfg.tie_embeddings:
       self.unembed = layers.Table(cfg.vocab_size, cfg.embed_dim, self.dtype)
 
   def __call__(
-      self,
-      tokens_T: jax.Array,
-      positions_T: jax.Array,
-      attend: attention.Attend,
-      cache: cache_lib.Cache | None = None,
-      live: quant.LiveRows | None = None,
+    self,
+    tokens_T: jax.Array,
+    positions_T: jax.Array,
+    attend: attention.Attend,
+    cache: cache_lib.Cache | None = None,
+    live: quant.LiveRows | None = None,
   ) -> tuple[jax.Array, cache_lib.Cache]:
     """Runs all layers.
 
@@ -114,21 +114,21 @@ class Transformer(nn.Module):
     """
     cfg = self.config
     angles = {
-        theta: rope.angles(positions_T, head_dim=cfg.head_dim, theta=theta)
-        for theta in {cfg.theta(layer) for layer in range(cfg.num_layers)}
+      theta: rope.angles(positions_T, head_dim=cfg.head_dim, theta=theta)
+      for theta in {cfg.theta(layer) for layer in range(cfg.num_layers)}
     }
     x_TD = self.embed.lookup(tokens_T) * jnp.float32(cfg.embed_scale)
     caches = cache or (None,) * cfg.num_layers
     new_caches = []
     for layer, block in enumerate(self.blocks):
       x_TD, layer_cache = block(
-          x_TD, angles[cfg.theta(layer)], attend, caches[layer], live
+        x_TD, angles[cfg.theta(layer)], attend, caches[layer], live
       )
       new_caches.append(layer_cache)
     return self.final_norm(x_TD), tuple(new_caches)
 
   def logits(
-      self, x_TD: jax.Array, live: quant.LiveRows | None = None
+    self, x_TD: jax.Array, live: quant.LiveRows | None = None
   ) -> jax.Array:
     """Scores hidden states against the vocabulary: f32[T, V]."""
     table = self.embed if self.config.tie_embeddings else self.unembed
@@ -145,8 +145,8 @@ def abstract_params(config: config_lib.ModelConfig, dtype: str):
   """The parameter tree as shapes and dtypes; no memory is taken."""
   model = Transformer(config, dtype)
   boxed = jax.eval_shape(
-      lambda key: model.init(key, jnp.zeros(2, jnp.int32), method='dense'),
-      jax.random.key(0),
+    lambda key: model.init(key, jnp.zeros(2, jnp.int32), method='dense'),
+    jax.random.key(0),
   )
   return nn.unbox(boxed)['params']
 

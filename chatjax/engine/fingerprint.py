@@ -1,0 +1,79 @@
+"""The system fingerprint: a hash of everything that may move a bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from typing import Any
+
+import jax
+
+from chatjax import config as config_lib
+from chatjax.ckpt import orbax
+from chatjax.models import load
+from chatjax.sampling import keys
+
+
+def cpu_features() -> str:
+  """What XLA compiles for on this processor: its flags, hashed."""
+  try:
+    text = pathlib.Path('/proc/cpuinfo').read_text()
+  except OSError:
+    return platform.processor() or platform.machine()
+  flags = next(
+      (line for line in text.splitlines()
+       if line.startswith(('flags', 'Features'))), ''
+  )  # fmt: skip
+  return hashlib.sha256(flags.encode()).hexdigest()[:16]
+
+
+def parts(
+  weights: load.Weights,
+  config: config_lib.EngineConfig,
+  *,
+  widths: tuple[int, ...],
+  prompt_format: str,
+) -> Mapping[str, Any]:
+  """All that the fingerprint covers, readable.
+
+  Args:
+    weights: the model.
+    config: how it is run; `max_queue` moves no bit and is left out.
+    widths: what the self-check left of the decode widths.
+    prompt_format: tokenizer and chat template, hashed or spelled out.
+  """
+  device = jax.devices()[0]
+  engine = dataclasses.asdict(config)
+  del engine['max_queue']
+  versions = {
+    name: importlib.metadata.version(name) for name in ('jax', 'jaxlib')
+  }
+  return {
+    'weights': weights.digest,
+    'checkpoint_format': orbax.FORMAT_VERSION,
+    'model': repr(weights.config),
+    'prompt_format': prompt_format,
+    'engine': engine,
+    'widths': widths,
+    'num_pages': config.num_pages,
+    'sampler_version': keys.SAMPLER_VERSION,
+    'versions': versions,
+    'platform': device.platform,
+    'device_kind': device.device_kind,
+    'cpu_features': cpu_features(),
+    'threads': len(os.sched_getaffinity(0)),
+    'xla_flags': os.environ.get('XLA_FLAGS', ''),
+    'matmul_precision': str(jax.config.jax_default_matmul_precision),
+  }
+
+
+def digest(covered: Mapping[str, Any]) -> str:
+  """`fp_` and 16 hexadecimal digits."""
+  text = json.dumps(covered, sort_keys=True)
+  return 'fp_' + hashlib.sha256(text.encode()).hexdigest()[:16]
