@@ -13,11 +13,13 @@ and `engine/`:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import enum
 import types
-from typing import Any, Protocol
+from typing import Any
+from typing import Protocol
 
 MIN_SEED = -(2**63)
 MAX_SEED = 2**63 - 1
