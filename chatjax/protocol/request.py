@@ -1,0 +1,207 @@
+"""OpenAI's request object -> `types.Request`. The one way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any
+
+import pydantic
+
+from chatjax import types
+from chatjax.protocol import create as create_lib
+from chatjax.protocol import errors, json_body, parameters
+from chatjax.protocol import limits as limits_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parsed:
+  """A request, and what is recorded about it without changing tokens."""
+
+  request: types.Request
+  user: str | None
+
+
+def parse_json(data: bytes, *, limits: limits_lib.Limits) -> Parsed:
+  """Parses an HTTP body.
+
+  Raises:
+    types.RequestError: naming the parameter at fault.
+  """
+  return parse(json_body.loads(data), limits=limits)
+
+
+def parse(
+  body: Mapping[str, Any], *, limits: limits_lib.Limits | None = None
+) -> Parsed:
+  """Parses the fields of a request; None means absent.
+
+  Raises:
+    types.RequestError: naming the parameter at fault.
+  """
+  limits = limits or limits_lib.Limits()
+  for name in body:
+    if name not in parameters.PARAMETERS:
+      raise errors.unknown(str(name))
+  given = {name: value for name, value in body.items() if value is not None}
+  for name in given:
+    if parameters.PARAMETERS[name] is parameters.Status.REFUSED:
+      raise errors.unsupported(name)
+  _check_sizes(given, limits)
+  try:
+    create = create_lib.CreateChatCompletion.model_validate(given)
+  except pydantic.ValidationError as error:
+    raise _translate(error) from None
+  _check_together(create, given, limits)
+  return Parsed(request=_to_request(create), user=create.user)
+
+
+def _check_sizes(given: Mapping[str, Any], limits: limits_lib.Limits) -> None:
+  """Before anything walks over them."""
+  bounds = {
+    'messages': limits.max_messages,
+    'logit_bias': limits.max_logit_bias,
+    'stop_token_ids': limits.max_stop_token_ids,
+  }
+  for name, bound in bounds.items():
+    _check_len(given.get(name), bound, name)
+  stop = given.get('stop')
+  if isinstance(stop, list):
+    _check_len(stop, create_lib.MAX_STOPS, 'stop')
+  for one in stop if isinstance(stop, list) else [stop]:
+    _check_len(one, limits.max_stop_chars, 'stop', 'characters')
+  _check_len(given.get('user'), limits.max_user_chars, 'user', 'characters')
+  rows = given.get('messages')
+  for idx, message in enumerate(rows if isinstance(rows, list) else ()):
+    content = message.get('content') if isinstance(message, dict) else None
+    if isinstance(content, list):
+      _check_len(content, limits.max_parts, f'messages[{idx}].content')
+
+
+def _check_len(
+  value: Any, bound: int, param: str, unit: str = 'entries'
+) -> None:
+  if isinstance(value, (str, list, dict)) and len(value) > bound:
+    raise types.RequestError(
+      f'{param} has {len(value)} {unit}; at most {bound} are allowed.',
+      param=param,
+    )
+
+
+def _check_together(
+  create: create_lib.CreateChatCompletion,
+  given: Mapping[str, Any],
+  limits: limits_lib.Limits,
+) -> None:
+  """What one field means for another."""
+  rules: tuple[tuple[bool, str, Callable[[], str]], ...] = (
+    (
+      not 1 <= create.n <= limits.max_n,
+      'n',
+      lambda: (
+        f'n={create.n} is out of range; it must be between 1 and '
+        f'{limits.max_n}.'
+      ),
+    ),
+    (
+      'top_logprobs' in given and not create.logprobs,
+      'top_logprobs',
+      lambda: 'top_logprobs needs logprobs: true.',
+    ),
+    (
+      'stream_options' in given and not create.stream,
+      'stream_options',
+      lambda: 'stream_options needs stream: true.',
+    ),
+    (
+      {'max_tokens', 'max_completion_tokens'} <= given.keys()
+      and create.max_tokens != create.max_completion_tokens,
+      'max_tokens',
+      lambda: (
+        f'max_tokens={create.max_tokens} and max_completion_tokens='
+        f'{create.max_completion_tokens} differ; give one of them.'
+      ),
+    ),
+    (
+      create.min_tokens > (_max_tokens(create) or create_lib.MAX_INT32),
+      'min_tokens',
+      lambda: (
+        f'min_tokens={create.min_tokens} is above the maximum of '
+        f'{_max_tokens(create)} tokens.'
+      ),
+    ),
+  )
+  for broken, param, message in rules:
+    if broken:
+      raise types.RequestError(message(), param=param)
+
+
+def _max_tokens(create: create_lib.CreateChatCompletion) -> int | None:
+  return create.max_completion_tokens or create.max_tokens
+
+
+def _to_request(create: create_lib.CreateChatCompletion) -> types.Request:
+  # An empty nucleus still holds the best token: that is top_k=1.
+  greedy = create.top_p == 0
+  return types.Request(
+    messages=[message.as_dict() for message in create.messages],
+    sampling=types.SamplingParams(
+      temperature=create.temperature,
+      top_p=1.0 if greedy else create.top_p,
+      top_k=1 if greedy else max(create.top_k, 0),
+      min_p=create.min_p,
+      presence_penalty=create.presence_penalty,
+      frequency_penalty=create.frequency_penalty,
+      repetition_penalty=create.repetition_penalty,
+      logit_bias=create.logit_bias,
+      min_tokens=create.min_tokens,
+      max_tokens=_max_tokens(create),
+      stop=tuple(create.stop),
+      stop_token_ids=tuple(create.stop_token_ids),
+      ignore_eos=create.ignore_eos,
+      logprobs=create.logprobs,
+      top_logprobs=create.top_logprobs,
+    ),
+    seed=create.seed,
+    n=create.n,
+    return_token_ids=create.return_token_ids,
+    model=create.model,
+    stream=create.stream,
+    include_usage=create.stream_options.include_usage,
+  )
+
+
+def _translate(error: pydantic.ValidationError) -> types.RequestError:
+  """The first fault, in OpenAI's words; never the caller's own data."""
+  first = error.errors(include_url=False, include_input=False)[0]
+  cause = first.get('ctx', {}).get('error')
+  if isinstance(cause, types.RequestError):
+    param = _path((*first['loc'], *filter(None, [cause.param])))
+    is_named = cause.code == 'unsupported_parameter'
+    message = (
+      str(cause) if is_named else f'Invalid value for {param!r}: {cause}'
+    )
+    return types.RequestError(message, param=param, code=cause.code)
+  param = _path(first['loc'])
+  if first['type'] == 'missing':
+    return types.RequestError(
+      f'Missing required parameter: {param!r}.',
+      param=param,
+      code='missing_required_parameter',
+    )
+  if first['type'] == 'extra_forbidden':
+    return errors.unknown(param)
+  is_type = first['type'].endswith(('_type', '_parsing'))
+  return types.RequestError(
+    f'Invalid value for {param!r}: {first["msg"]}.',
+    param=param,
+    code='invalid_type' if is_type else 'invalid_value',
+  )
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+  """('messages', 0, 'role') -> 'messages[0].role'."""
+  text = ''
+  for step in loc:
+    text += f'[{step}]' if isinstance(step, int) else f'.{step}'
+  return text.lstrip('.')

@@ -1,0 +1,359 @@
+"""Every parameter reaches `types.Request`; every limit is at its place."""
+
+import dataclasses
+import time
+
+from openai.types.chat import completion_create_params
+import pytest
+
+from chatjax import types
+from chatjax.protocol import create as create_lib
+from chatjax.protocol import json_body
+from chatjax.protocol import limits as limits_lib
+from chatjax.protocol import parameters
+from chatjax.protocol import request as request_lib
+
+MESSAGES = [{'role': 'user', 'content': 'hi'}]
+LIMITS = limits_lib.Limits()
+
+
+def parse(**fields):
+  body = {'model': 'm', 'messages': MESSAGES, **fields}
+  return request_lib.parse(body, limits=LIMITS).request
+
+
+def refuse(**fields) -> types.RequestError:
+  with pytest.raises(types.RequestError) as caught:
+    parse(**fields)
+  assert len(str(caught.value)) < 400
+  return caught.value
+
+
+# Parameter, a value, the field of Request or SamplingParams, its value there.
+EFFECTS = [
+  ('temperature', 0.5, 'temperature', 0.5),
+  ('temperature', 0, 'temperature', 0.0),
+  ('top_p', 0.25, 'top_p', 0.25),
+  ('top_p', 0, 'top_k', 1),
+  ('max_completion_tokens', 7, 'max_tokens', 7),
+  ('max_tokens', 7, 'max_tokens', 7),
+  ('n', 3, 'n', 3),
+  ('seed', -(2**63), 'seed', -(2**63)),
+  ('seed', 2**63 - 1, 'seed', 2**63 - 1),
+  ('stop', 'x', 'stop', ('x',)),
+  ('stop', ['x', 'y'], 'stop', ('x', 'y')),
+  ('presence_penalty', -2, 'presence_penalty', -2.0),
+  ('frequency_penalty', 2, 'frequency_penalty', 2.0),
+  ('logit_bias', {'5': -100}, 'logit_bias', {5: -100.0}),
+  ('logprobs', True, 'logprobs', True),
+  ('stream', True, 'stream', True),
+  ('model', 'other', 'model', 'other'),
+  ('top_k', 40, 'top_k', 40),
+  ('min_p', 0.1, 'min_p', 0.1),
+  ('repetition_penalty', 1.1, 'repetition_penalty', 1.1),
+  ('min_tokens', 4, 'min_tokens', 4),
+  ('ignore_eos', True, 'ignore_eos', True),
+  ('stop_token_ids', [3, 4], 'stop_token_ids', (3, 4)),
+  ('return_token_ids', True, 'return_token_ids', True),
+]
+
+
+@pytest.mark.parametrize(('name', 'value', 'field', 'expected'), EFFECTS)
+def test_parameter_changes_the_request(name, value, field, expected):
+  request, plain = parse(**{name: value}), parse()
+  is_sampling = field in {f.name for f in dataclasses.fields(request.sampling)}
+  got, before = (
+    getattr(one.sampling if is_sampling else one, field)
+    for one in (request, plain)
+  )
+  assert got == expected
+  assert type(got) is type(expected)
+  assert before != expected
+
+
+def test_parameters_with_a_precondition():
+  request = parse(logprobs=True, top_logprobs=5)
+  assert request.sampling.top_logprobs == 5
+  request = parse(stream=True, stream_options={'include_usage': True})
+  assert request.include_usage
+  body = {'model': 'm', 'messages': MESSAGES, 'user': 'u1'}
+  assert request_lib.parse(body).user == 'u1'
+
+
+def test_every_implemented_parameter_has_an_effect_test():
+  tested = {row[0] for row in EFFECTS}
+  tested |= {'messages', 'top_logprobs', 'stream_options', 'user'}
+  kept = {
+    name
+    for name, status in parameters.PARAMETERS.items()
+    if status is not parameters.Status.REFUSED
+  }
+  assert tested == kept == set(create_lib.CreateChatCompletion.model_fields)
+
+
+def test_table_knows_all_parameters_of_the_official_client():
+  official = set(
+    completion_create_params.CompletionCreateParamsStreaming.__annotations__
+  ) | set(completion_create_params.CompletionCreateParamsBase.__annotations__)
+  assert official <= set(parameters.PARAMETERS)
+
+
+def test_defaults_are_those_of_openai():
+  assert parse() == types.Request(messages=MESSAGES, model='m')
+  nulls = {
+    name: None
+    for name in parameters.PARAMETERS
+    if name not in ('model', 'messages')
+  }
+  assert parse(**nulls) == parse()
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    name
+    for name, status in parameters.PARAMETERS.items()
+    if status is parameters.Status.REFUSED
+  ],
+)
+def test_documented_but_not_built_is_refused(name):
+  for value in (False, 'auto', [], {}):
+    error = refuse(**{name: value})
+    assert (error.param, error.code) == (name, 'unsupported_parameter')
+    assert error.status == 400
+
+
+def test_unknown_fields_are_refused():
+  for value in (None, 1):
+    error = refuse(best_off=value)
+    assert (error.param, error.code) == ('best_off', 'unknown_parameter')
+  error = refuse(**{'x' * 10**6: 1})
+  assert len(error.param) <= 100
+
+
+# Parameter, values at its limits, values over and far over them.
+RANGES = [
+  ('temperature', [0, 2, 1.5], [-0.01, 2.01, 1e300, -1e300, 10**400]),
+  ('top_p', [0, 1], [-0.01, 1.01, 1e300]),
+  ('min_p', [0, 1], [-0.01, 1.01]),
+  ('presence_penalty', [-2, 2], [-2.01, 2.01, 1e300]),
+  ('frequency_penalty', [-2, 2], [-2.01, 2.01, 1e300]),
+  ('repetition_penalty', [0.01, 100], [0, -1, 100.1]),
+  ('n', [1, 8], [0, -1, 9, 2**31, 2**70]),
+  ('max_tokens', [1, 2**31 - 1], [0, -1, 2**31, 2**70]),
+  ('max_completion_tokens', [1, 2**31 - 1], [0, -1, 2**31, 2**70]),
+  ('min_tokens', [0, 2**31 - 1], [-1, 2**31]),
+  ('seed', [-(2**63), 2**63 - 1, 0], [-(2**63) - 1, 2**63, 10**400]),
+  ('top_k', [-1, 0, 2**31 - 1], [-2, 2**31]),
+  ('stop', ['a' * 1000, ['a'] * 4], ['', [], ['a', ''], ['a'] * 5, 'a' * 1001]),
+  ('stop_token_ids', [[], [0] * 16], [[0] * 17, [-1], [2**31], [0] * 10**6]),
+  ('user', ['u' * 512], ['u' * 513, 'u' * 10**6]),
+  ('model', ['m' * 256], ['', 'm' * 257]),
+  ('logit_bias', [{'0': 100}, {'1': -100.0}], [{'0': 100.5}, {'0': -101}]),
+  (
+    'logit_bias',
+    [{str(i): 1 for i in range(300)}],
+    [{str(i): 1 for i in range(301)}, {'a': 1}, {'-1': 1}, {'01': 1}, {'': 1}],
+  ),
+]
+
+
+@pytest.mark.parametrize(('name', 'inside', 'outside'), RANGES)
+def test_ranges(name, inside, outside):
+  for value in inside:
+    parse(**{name: value})
+  for value in outside:
+    error = refuse(**{name: value})
+    assert error.param.partition('[')[0] == name
+    assert error.status == 400
+
+
+FLOATS = [
+  'temperature', 'top_p', 'min_p', 'presence_penalty', 'frequency_penalty',
+  'repetition_penalty',
+]  # fmt: skip
+INTS = [
+  'n', 'seed', 'top_k', 'max_tokens', 'max_completion_tokens', 'min_tokens',
+  'top_logprobs',
+]  # fmt: skip
+BOOLS = ['logprobs', 'stream', 'ignore_eos', 'return_token_ids']
+
+
+def test_no_type_is_coerced():
+  for name in FLOATS:
+    for value in (True, '1', [1], float('nan'), float('inf'), -float('inf')):
+      assert refuse(**{name: value}).param == name
+  for name in INTS:
+    for value in (True, '1', 1.0, [1]):
+      assert refuse(**{name: value}).param == name
+  for name in BOOLS:
+    for value in (1, 'true', []):
+      assert refuse(**{name: value}).param == name
+  for name in ('user', 'model'):
+    for value in (1, True, ['a']):
+      assert refuse(**{name: value}).param == name
+  for value in (True, '1', float('nan')):
+    assert refuse(logit_bias={'5': value}).param == 'logit_bias[5]'
+  assert refuse(stop=5).param == 'stop'
+  assert refuse(stop=[5]).param == 'stop[0]'
+  assert refuse(stop_token_ids=[True]).param == 'stop_token_ids[0]'
+  assert refuse(logit_bias=[1]).param == 'logit_bias'
+
+
+def test_the_message_names_the_range():
+  assert 'between 0 and 2' in str(refuse(temperature=3))
+  assert 'between 1 and 8' in str(refuse(n=9))
+  assert 'between 1 and 8' in str(refuse(n=0))
+  assert f'between {-(2**63)} and {2**63 - 1}' in str(refuse(seed=2**63))
+
+
+def test_combinations():
+  assert refuse(top_logprobs=0).param == 'top_logprobs'
+  assert refuse(top_logprobs=3, logprobs=False).param == 'top_logprobs'
+  assert refuse(top_logprobs=21, logprobs=True).param == 'top_logprobs'
+  assert parse(top_logprobs=20, logprobs=True).sampling.top_logprobs == 20
+  options = {'include_usage': True}
+  assert refuse(stream_options=options).param == 'stream_options'
+  error = refuse(stream=True, stream_options={'include_obfuscation': False})
+  assert error.param == 'stream_options.include_obfuscation'
+  assert error.code == 'unsupported_parameter'
+  error = refuse(stream=True, stream_options={'x': 1})
+  assert (error.param, error.code) == ('stream_options.x', 'unknown_parameter')
+  assert refuse(max_tokens=3, max_completion_tokens=4).param == 'max_tokens'
+  parse(max_tokens=3, max_completion_tokens=3)
+  assert refuse(max_tokens=3, min_tokens=4).param == 'min_tokens'
+  parse(max_tokens=3, min_tokens=3)
+
+
+def message(**fields):
+  return [{'role': 'user', 'content': 'x', **fields}]
+
+
+@pytest.mark.parametrize(
+  ('messages', 'param', 'code'),
+  [
+    ([], 'messages', 'invalid_value'),
+    ('hi', 'messages', 'invalid_type'),
+    ([1], 'messages[0]', 'invalid_type'),
+    ([{}], 'messages[0].role', 'missing_required_parameter'),
+    (
+      [{'role': 'user'}],
+      'messages[0].content',
+      'missing_required_parameter',
+    ),
+    (
+      [{'role': 'assistant', 'content': None}],
+      'messages[0].content',
+      'missing_required_parameter',
+    ),
+    (message(role='robot'), 'messages[0].role', 'invalid_value'),
+    (message(role=1), 'messages[0].role', 'invalid_value'),
+    (message(role='tool'), 'messages[0].role', 'unsupported_parameter'),
+    (message(role='function'), 'messages[0].role', 'unsupported_parameter'),
+    (message(name='n'), 'messages[0].name', 'unsupported_parameter'),
+    (message(tool_calls=[]), 'messages[0].tool_calls', 'unsupported_parameter'),
+    (message(mood='x'), 'messages[0].mood', 'unknown_parameter'),
+    (message(annotations=[]), 'messages[0].annotations', 'unknown_parameter'),
+    (message(content=1), 'messages[0].content', 'invalid_type'),
+    (message(content=[]), 'messages[0].content', 'invalid_value'),
+    (
+      message(content=[{'type': 'image_url', 'image_url': {'url': 'x'}}]),
+      'messages[0].content[0].type',
+      'unsupported_parameter',
+    ),
+    (
+      message(content=[{'type': 'smell'}]),
+      'messages[0].content[0].type',
+      'invalid_value',
+    ),
+    (
+      [*MESSAGES, *message(content=[{'type': 'text', 'text': 1}])],
+      'messages[1].content[0].text',
+      'invalid_type',
+    ),
+    (
+      message(content='\ud800'),
+      'messages[0].content[0].text',
+      'invalid_value',
+    ),
+    (MESSAGES * 1001, 'messages', 'invalid_value'),
+    (
+      message(content=[{'type': 'text', 'text': 'x'}] * 1001),
+      'messages[0].content',
+      'invalid_value',
+    ),
+  ],
+)
+def test_bad_messages(messages, param, code):
+  error = refuse(messages=messages)
+  assert (error.param, error.code) == (param, code)
+
+
+def test_good_messages():
+  roles = ('developer', 'system', 'user', 'assistant')
+  given = [{'role': role, 'content': role} for role in roles]
+  assert parse(messages=given).messages == given
+  parts = [{'type': 'text', 'text': 'a'}, {'type': 'text', 'text': 'b'}]
+  assert parse(messages=message(content=parts)).messages == [
+    {'role': 'user', 'content': 'ab'}
+  ]
+  # An answer can be sent back as it came.
+  answer = {
+    'role': 'assistant', 'content': 'x', 'refusal': None, 'annotations': [],
+  }  # fmt: skip
+  assert parse(messages=[answer]).messages == [
+    {'role': 'assistant', 'content': 'x'}
+  ]
+  parse(messages=MESSAGES * 1000)
+
+
+def test_missing_fields():
+  for body, param in (({}, 'messages'), ({'messages': MESSAGES}, 'model')):
+    with pytest.raises(types.RequestError) as caught:
+      request_lib.parse(body)
+    assert caught.value.param == param
+    assert caught.value.code == 'missing_required_parameter'
+
+
+@pytest.mark.parametrize(
+  'data',
+  [
+    b'',
+    b'{',
+    b'[1]',
+    b'"x"',
+    b'{"a": 1} x',
+    b'{"a": NaN}',
+    b'{"a": Infinity}',
+    b'{"a": -Infinity}',
+    b'{"a": 1e999}',
+    b'{"a": -1e999}',
+    b'{"a": %s}' % (b'9' * 5000),
+    b'{"a": "\xff"}',
+    b'{"a": "\\ud800"}',
+    '{"a": 1}'.encode('utf-16'),
+    b'{"a": 1, "a": 2}',
+    b'{"b": {"a": 1, "a": 1}}',
+    b'{"a":' * 300 + b'1' + b'}' * 300,
+    b'[' * 10**6,
+    b'{"a":' * 10**5,
+  ],
+  ids=range(19),
+)
+def test_bad_json(data):
+  start_s = time.perf_counter()
+  with pytest.raises(types.RequestError) as caught:
+    json_body.loads(data)
+  assert time.perf_counter() - start_s < 0.05
+  assert caught.value.code == 'invalid_json'
+  assert len(str(caught.value)) < 300
+
+
+def test_good_json():
+  data = '{"a": {"b": [1, 2.5, "\\ud83d\\ude00é"]}, "c": null}'.encode()
+  assert json_body.loads(data) == {'a': {'b': [1, 2.5, '😀é']}, 'c': None}
+
+
+def test_limits_let_something_through():
+  with pytest.raises(ValueError, match='max_n=0'):
+    limits_lib.Limits(max_n=0)
