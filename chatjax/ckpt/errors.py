@@ -1,0 +1,15 @@
+"""What goes wrong while weights are fetched and read."""
+
+from chatjax import types
+
+
+class FetchError(types.ChatjaxError):
+  """A file that could not be fetched, or is not the right one."""
+
+
+class UnavailableError(FetchError):
+  """One place that cannot serve; the message is a clause, not a sentence."""
+
+
+class GGUFError(types.ChatjaxError, ValueError):
+  """A GGUF file that cannot be read; names the file and the place in it."""
