@@ -1,0 +1,157 @@
+"""One running request: the engine's tokens in, deltas out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import threading
+from typing import Protocol
+from typing import Self
+
+from chatjax import types
+from chatjax.chat import choice as choice_lib
+from chatjax.chat import mailbox
+from chatjax.protocol import response
+
+
+class EngineError(types.ChatjaxError):
+  """The engine failed; the request may be right."""
+
+
+class Engine(Protocol):
+  """What makes tokens. All methods may be called from any thread.
+
+  Attributes:
+    fingerprint: changes whenever the same seed may give other tokens.
+    is_alive: False once the engine can serve nothing more.
+    error: why it is not alive.
+  """
+
+  vocab_size: int
+  max_context: int
+  fingerprint: str
+
+  @property
+  def is_alive(self) -> bool: ...
+
+  @property
+  def error(self) -> Exception | None: ...
+
+  def submit(self, request: types.TokenRequest, sink: types.Sink) -> None:
+    """Queues a request; raises `types.RequestError` if it cannot be served."""
+
+  def cancel(self, request_id: str, choice: int | None = None) -> None:
+    """Ends a choice, or all of them. Idempotent; no `finish` may follow."""
+
+  def close(self) -> None:
+    """Ends the engine and every open request."""
+
+
+class Generation:
+  """Iterates over the deltas of one request, blocking or async.
+
+  As a context manager it cancels what still runs when the block is left.
+  """
+
+  def __init__(
+    self,
+    engine: Engine,
+    request: types.TokenRequest,
+    meta: response.Meta,
+    choices: Sequence[choice_lib.ChoiceAssembler],
+  ):
+    self.meta = meta
+    self._engine = engine
+    self._request = request
+    self._choices = choices
+    self._open = set(range(len(choices)))
+    self._mailbox = mailbox.Mailbox()
+    self._is_cancelled = threading.Event()
+
+  def submit(self) -> None:
+    """Hands the request to the engine; raises `types.RequestError`."""
+    self._engine.submit(self._request, self._mailbox)
+
+  def cancel(self) -> None:
+    """Stops all choices, from any thread; the iteration then ends."""
+    self._is_cancelled.set()
+    if self._open:
+      self._engine.cancel(self._request.request_id)
+      self._mailbox.put(mailbox.Cancelled())
+
+  def result(self) -> types.Completion:
+    """Reads all of it; not for use after iterating."""
+    with self:
+      return self._collect(list(self))
+
+  async def aresult(self) -> types.Completion:
+    """Reads all of it; not for use after iterating."""
+    with self:
+      return self._collect([delta async for delta in self])
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *unused) -> None:
+    self.cancel()
+
+  def __iter__(self) -> Self:
+    return self
+
+  def __next__(self) -> types.Delta:
+    while self._is_running():
+      if delta := self._apply(self._mailbox.get()):
+        return delta
+    raise StopIteration
+
+  def __aiter__(self) -> Self:
+    return self
+
+  async def __anext__(self) -> types.Delta:
+    while self._is_running():
+      if delta := self._apply(await self._mailbox.aget()):
+        return delta
+    raise StopAsyncIteration
+
+  def _is_running(self) -> bool:
+    return bool(self._open) and not self._is_cancelled.is_set()
+
+  def _apply(self, event: mailbox.Event) -> types.Delta | None:
+    if isinstance(event, mailbox.Cancelled):
+      return None
+    if isinstance(event, Exception):
+      self._open.clear()
+      raise _readable(event) from event
+    choice, gained = event
+    if choice not in self._open:
+      return None  # what the device made after a stop string
+    if isinstance(gained, types.FinishReason):
+      delta = self._choices[choice].finish(gained)
+    else:
+      delta = self._choices[choice].add(gained)
+      if delta and delta.finish_reason:
+        self._engine.cancel(self._request.request_id, choice)
+    if delta and delta.finish_reason:
+      self._open.discard(choice)
+    return delta
+
+  def _collect(self, deltas: Sequence[types.Delta]) -> types.Completion:
+    if self._open:
+      raise types.ChatjaxError('The request was cancelled before its end.')
+    return types.Completion(
+      choices=tuple(
+        choice_lib.join([d for d in deltas if d.choice == choice])
+        for choice in range(len(self._choices))
+      ),
+      prompt_ids=self.meta.prompt_ids,
+      seed=self.meta.seed,
+    )
+
+
+def _readable(error: Exception) -> types.ChatjaxError:
+  """The engine's own words may hold paths: they go to the log, not out."""
+  if isinstance(error, types.ChatjaxError):
+    return error
+  return EngineError(
+    f'The engine failed ({type(error).__name__}); nothing is wrong with the '
+    'request itself.'
+  )

@@ -1,0 +1,66 @@
+"""Where the engine puts the tokens of a request until they are read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+import contextlib
+import queue
+
+from chatjax import types
+
+
+class Cancelled:
+  """The event that wakes a waiting reader after `cancel`."""
+
+
+Event = (
+  tuple[int, Sequence[types.Token]]
+  | tuple[int, types.FinishReason]
+  | Exception
+  | Cancelled
+)
+
+
+class Mailbox:
+  """A sink that only queues, so that the engine never waits for a reader.
+
+  One reader, which either blocks (`get`) or awaits (`aget`).
+  """
+
+  def __init__(self):
+    self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    self._waker: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+  def tokens(self, choice: int, tokens: Sequence[types.Token]) -> None:
+    self.put((choice, tuple(tokens)))
+
+  def finish(self, choice: int, reason: types.FinishReason) -> None:
+    self.put((choice, reason))
+
+  def error(self, error: Exception) -> None:
+    self.put(error)
+
+  def put(self, event: Event) -> None:
+    self._queue.put(event)
+    if self._waker is not None:
+      loop, wake = self._waker
+      # A closed loop means that nobody reads any more.
+      with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(wake.set)
+
+  def get(self) -> Event:
+    return self._queue.get()
+
+  async def aget(self) -> Event:
+    loop = asyncio.get_running_loop()
+    if self._waker is None or self._waker[0] is not loop:
+      self._waker = (loop, asyncio.Event())
+    wake = self._waker[1]
+    while True:
+      # Cleared before the look, so that no put can fall between the two.
+      wake.clear()
+      try:
+        return self._queue.get_nowait()
+      except queue.Empty:
+        await wake.wait()

@@ -1,0 +1,157 @@
+"""A loaded model that answers requests: prompt, limits, seed, engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import secrets
+import time
+from typing import Any
+from typing import Protocol
+import uuid
+
+from chatjax import types
+from chatjax.chat import choice as choice_lib
+from chatjax.chat import choice_keys
+from chatjax.chat import generation
+from chatjax.protocol import build
+from chatjax.protocol import errors
+from chatjax.protocol import response
+from chatjax.text import tokenizer as tokenizer_lib
+
+
+class ChatFormat(Protocol):
+  """How messages become a prompt."""
+
+  def encode(self, messages: Sequence[Mapping[str, Any]]) -> Sequence[int]: ...
+
+
+class Session:
+  """One model behind the chat interface. Thread-safe."""
+
+  def __init__(
+    self,
+    engine: generation.Engine,
+    tokenizer: tokenizer_lib.Tokenizer,
+    chat_format: ChatFormat,
+    *,
+    model_id: str,
+    sampler_version: int,
+  ):
+    self.engine = engine
+    self.tokenizer = tokenizer
+    self.chat_format = chat_format
+    self.model_id = model_id
+    self.created = int(time.time())
+    self._sampler_version = sampler_version
+
+  def start(self, request: types.Request) -> generation.Generation:
+    """Submits a request.
+
+    Raises:
+      types.RequestError: it cannot be served as it stands.
+    """
+    self._check(request)
+    prompt_ids = tuple(self.chat_format.encode(request.messages))
+    tokens = self._token_request(request, prompt_ids)
+    meta = self._meta(request, tokens)
+    hidden_ids = (
+      self.tokenizer.control_ids | self.tokenizer.eos_ids | tokens.stop_ids
+    )
+    choices = [
+      choice_lib.ChoiceAssembler(
+        choice, self.tokenizer, request.sampling, hidden_ids
+      )
+      for choice in range(request.n)
+    ]
+    running = generation.Generation(self.engine, tokens, meta, choices)
+    running.submit()
+    return running
+
+  def create(self, request: types.Request) -> response.ChatCompletion:
+    """Answers as a whole."""
+    running = self.start(request)
+    return build.completion(running.meta, running.result())
+
+  def stream(
+    self, request: types.Request
+  ) -> Iterator[response.ChatCompletionChunk]:
+    """Answers in chunks; closing the iterator stops the model."""
+    return _chunks(self.start(request))
+
+  def _check(self, request: types.Request) -> None:
+    if request.model not in (None, self.model_id):
+      raise errors.model_not_found(request.model, self.model_id)
+    if not self.engine.is_alive:
+      raise types.RequestError(
+        'The engine has stopped; restart the server.',
+        code='engine_stopped',
+        status=503,
+      )
+    for param in ('logit_bias', 'stop_token_ids'):
+      for token_id in getattr(request.sampling, param):
+        if not 0 <= token_id < self.engine.vocab_size:
+          raise types.RequestError(
+            f'{param} names the token {token_id}; this model has the tokens '
+            f'0 to {self.engine.vocab_size - 1}.',
+            param=param,
+          )
+
+  def _token_request(
+    self, request: types.Request, prompt_ids: tuple[int, ...]
+  ) -> types.TokenRequest:
+    room = self.engine.max_context - len(prompt_ids)
+    if room < 1:
+      raise types.RequestError(
+        f'The messages are {len(prompt_ids)} tokens long; the context of '
+        f'{self.engine.max_context} tokens leaves no room for an answer. '
+        'Shorten the messages.',
+        param='messages',
+        code='context_length_exceeded',
+      )
+    sampling = request.sampling
+    eos_ids = frozenset() if sampling.ignore_eos else self.tokenizer.eos_ids
+    drawn = secrets.randbits(64) + types.MIN_SEED
+    return types.TokenRequest(
+      request_id=f'chatcmpl-{uuid.uuid4().hex}',
+      prompt_ids=prompt_ids,
+      sampling=sampling,
+      seed=drawn if request.seed is None else request.seed,
+      stop_ids=eos_ids | frozenset(sampling.stop_token_ids),
+      max_tokens=min(sampling.max_tokens or room, room),
+      n=request.n,
+    )
+
+  def _meta(
+    self, request: types.Request, tokens: types.TokenRequest
+  ) -> response.Meta:
+    return response.Meta(
+      id=tokens.request_id,
+      created=int(time.time()),
+      model=self.model_id,
+      system_fingerprint=self.engine.fingerprint,
+      seed=tokens.seed,
+      choice_keys=tuple(
+        choice_keys.choice_key(tokens.seed, choice)
+        for choice in range(tokens.n)
+      ),
+      sampler_version=self._sampler_version,
+      n=tokens.n,
+      prompt_ids=tokens.prompt_ids,
+      has_logprobs=request.sampling.logprobs,
+      has_token_ids=request.return_token_ids,
+      include_usage=request.include_usage,
+    )
+
+
+def _chunks(
+  running: generation.Generation,
+) -> Iterator[response.ChatCompletionChunk]:
+  with running:
+    chunks = build.ChunkBuilder(running.meta)
+    yield from chunks.start()
+    for delta in running:
+      if chunk := chunks.add(delta):
+        yield chunk
+    yield from chunks.end()
