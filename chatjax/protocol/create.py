@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
+from typing import Any
 
 import pydantic
 
 from chatjax import types
-from chatjax.protocol import errors, messages, parameters
+from chatjax.protocol import errors
+from chatjax.protocol import messages
+from chatjax.protocol import parameters
 
 MAX_INT32 = 2**31 - 1
 MAX_STOPS = 4

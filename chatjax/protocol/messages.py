@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
+from typing import Any
+from typing import Literal
 
 import pydantic
 
 from chatjax import types
-from chatjax.protocol import errors, parameters
+from chatjax.protocol import errors
+from chatjax.protocol import parameters
 
 ROLES = ('developer', 'system', 'user', 'assistant')
 

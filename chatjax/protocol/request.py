@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -10,8 +11,10 @@ import pydantic
 
 from chatjax import types
 from chatjax.protocol import create as create_lib
-from chatjax.protocol import errors, json_body, parameters
+from chatjax.protocol import errors
+from chatjax.protocol import json_body
 from chatjax.protocol import limits as limits_lib
+from chatjax.protocol import parameters
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
