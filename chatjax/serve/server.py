@@ -1,0 +1,100 @@
+"""Runs the application: one socket, one process, until a signal."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+import uvicorn
+
+from chatjax import types
+from chatjax.chat import session as session_lib
+from chatjax.protocol import limits as limits_lib
+from chatjax.serve import app as app_lib
+
+LOOPBACK_NAMES = ('localhost', '127.0.0.1', '[::1]')
+BACKLOG = 2048
+DRAIN_S = 30
+MAX_PORT = 65535
+
+
+class ServeError(types.ChatjaxError):
+  """The server cannot start; the message says why in one sentence."""
+
+
+def run(
+  session: session_lib.Session,
+  *,
+  host: str = '127.0.0.1',
+  port: int = 8000,
+  api_key: str | None = None,
+  allow_public: bool = False,
+  limits: limits_lib.Limits | None = None,
+) -> None:
+  """Serves until SIGTERM or Ctrl-C; running answers are finished first.
+
+  Raises:
+    ServeError: the address is taken, or open to others without a key.
+  """
+  listener = listen(host, port, is_guarded=bool(api_key) or allow_public)
+  with listener:
+    app = app_lib.create_app(
+      session,
+      limits=limits,
+      api_key=api_key or None,
+      allowed_hosts=LOOPBACK_NAMES if is_loopback(host) else None,
+    )
+    config = uvicorn.Config(
+      app,
+      http='h11',
+      server_header=False,
+      timeout_graceful_shutdown=DRAIN_S,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(host: str, port: int, *, is_guarded: bool) -> socket.socket:
+  """Opens the listening socket, before anything slow is done.
+
+  Raises:
+    ServeError: the address is taken, or open to others without a key.
+  """
+  if not (is_guarded or is_loopback(host)):
+    raise ServeError(
+      f'--host={host} lets other machines in without a key; set '
+      'CHATJAX_API_KEY, or give --allow_public if that is what you want.'
+    )
+  if not 0 <= port <= MAX_PORT:
+    raise ServeError(f'--port={port} is no port; choose 0 to {MAX_PORT}.')
+  try:
+    family, _, _, _, address = socket.getaddrinfo(
+      host, port, type=socket.SOCK_STREAM
+    )[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+  except OSError as error:
+    raise ServeError(_cannot_listen(host, port, error)) from None
+  try:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    listener.listen(BACKLOG)
+  except OSError as error:
+    listener.close()
+    raise ServeError(_cannot_listen(host, port, error)) from None
+  return listener
+
+
+def is_loopback(host: str) -> bool:
+  """Whether only this machine can reach `host`."""
+  if host == 'localhost':
+    return True
+  try:
+    return ipaddress.ip_address(host).is_loopback
+  except ValueError:
+    return False
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+  return (
+    f'Cannot listen on {host}:{port} ({error.strerror}); stop what uses it or '
+    'choose another --port or --host.'
+  )
