@@ -66,7 +66,7 @@ class Session:
       for choice in range(request.n)
     ]
     running = generation.Generation(self.engine, tokens, meta, choices)
-    running.submit()
+    self._submit(running)
     return running
 
   def create(self, request: types.Request) -> response.ChatCompletion:
@@ -80,15 +80,19 @@ class Session:
     """Answers in chunks; closing the iterator stops the model."""
     return _chunks(self.start(request))
 
+  def _submit(self, running: generation.Generation) -> None:
+    try:
+      running.submit()
+    except types.RequestError:
+      raise
+    except types.ChatjaxError as error:  # it died since it was asked
+      raise _stopped() from error
+
   def _check(self, request: types.Request) -> None:
     if request.model not in (None, self.model_id):
       raise errors.model_not_found(request.model, self.model_id)
     if not self.engine.is_alive:
-      raise types.RequestError(
-        'The engine has stopped; restart the server.',
-        code='engine_stopped',
-        status=503,
-      )
+      raise _stopped()
     for param in ('logit_bias', 'stop_token_ids'):
       for token_id in getattr(request.sampling, param):
         if not 0 <= token_id < self.engine.vocab_size:
@@ -143,6 +147,14 @@ class Session:
       has_token_ids=request.return_token_ids,
       include_usage=request.include_usage,
     )
+
+
+def _stopped() -> types.RequestError:
+  return types.RequestError(
+    'The engine has stopped; restart the server.',
+    code='engine_stopped',
+    status=503,
+  )
 
 
 def _chunks(

@@ -11,6 +11,8 @@ from starlette import responses
 from chatjax import types
 from chatjax.protocol import errors
 
+RETRY_AFTER_S = '1'
+
 
 def model(value: pydantic.BaseModel) -> responses.Response:
   """A 200 with a pydantic object."""
@@ -23,6 +25,8 @@ def error(
   value: types.RequestError, headers: Mapping[str, str] | None = None
 ) -> responses.Response:
   """An error with its status."""
+  if value.status in (429, 503):
+    headers = {'Retry-After': RETRY_AFTER_S, **(headers or {})}
   return responses.JSONResponse(
     errors.body(value), status_code=value.status, headers=headers
   )

@@ -22,6 +22,7 @@ class FakeEngine:
     block: tokens per choice and turn.
     pause_s: time before each turn.
     fail_after: turns after which the engine fails and stays dead.
+    max_open: choices at a time; more are refused with 503.
 
   Attributes:
     requests: what was submitted, in order.
@@ -39,6 +40,7 @@ class FakeEngine:
     pause_s: float = 0.0,
     fail_after: int | None = None,
     max_context: int = 4096,
+    max_open: int = 2**31,
   ):
     self.max_context = max_context
     self.requests: list[types.TokenRequest] = []
@@ -48,6 +50,7 @@ class FakeEngine:
     self._block = block
     self._pause_s = pause_s
     self._turns_left = fail_after
+    self._max_open = max_open
     self._lock = threading.Lock()
     self._open: dict[str, set[int]] = {}
     self._threads: list[threading.Thread] = []
@@ -64,7 +67,11 @@ class FakeEngine:
 
   def submit(self, request: types.TokenRequest, sink: types.Sink) -> None:
     if not self.is_alive:
-      raise types.RequestError('The engine has stopped.', status=503)
+      raise types.ChatjaxError(f'The engine has stopped: {self.error}.')
+    if self.num_open + request.n > self._max_open:
+      raise types.RequestError(
+        'The queue is full.', code='server_overloaded', status=503
+      )
     self.requests.append(request)
     with self._lock:
       self._open[request.request_id] = set(range(request.n))
@@ -91,7 +98,7 @@ class FakeEngine:
     rows = self._open[request.request_id]
     scripts = [self._ids(request, choice) for choice in range(request.n)]
     start = 0
-    while self.num_rows(rows):
+    while self._has_any(rows):
       if self._pause_s:
         time.sleep(self._pause_s)
       if self._has_failed():
@@ -104,9 +111,9 @@ class FakeEngine:
           self._turn(request, sink, choice, scripts[choice], start)
       start += self._block
 
-  def num_rows(self, rows: set[int]) -> int:
+  def _has_any(self, rows: set[int]) -> bool:
     with self._lock:
-      return len(rows)
+      return bool(rows)
 
   def _ids(self, request: types.TokenRequest, choice: int) -> list[int]:
     """The script up to and with what ends it."""

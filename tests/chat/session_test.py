@@ -367,6 +367,26 @@ def test_a_finished_request_is_not_cancelled():
   assert one.engine.cancelled == []
 
 
+def test_an_engine_that_dies_between_check_and_submit(monkeypatch):
+  one = session(fake_engine.text_script('x'))
+  one.engine.error = RuntimeError('/secret')
+  monkeypatch.setattr(fake_engine.FakeEngine, 'is_alive', SlowToTell())
+  with pytest.raises(types.RequestError) as caught:
+    one.start(request())
+  assert caught.value.status == 503
+  assert 'secret' not in str(caught.value)
+
+
+class SlowToTell:
+  """True when the session asks, False when the engine does."""
+
+  def __init__(self):
+    self._answers = iter([True, False])
+
+  def __get__(self, *unused):
+    return next(self._answers)
+
+
 def test_an_engine_failure_ends_the_iteration():
   one = session(fake_engine.text_script('x' * 99), fail_after=2)
   running = one.start(request())

@@ -512,6 +512,19 @@ def test_a_failure_before_the_first_token_is_a_real_status():
       assert (status, error_of(data)['code']) == (503, 'engine_stopped')
 
 
+def test_a_full_queue_says_when_to_come_back():
+  script = fake_engine.text_script('x' * 4000, end=False)
+  body = {'model': 'tiny', 'messages': MESSAGES, 'n': 2}
+  with Served(script, block=1, pause_s=0.02, max_open=3) as one:
+    with contextlib.closing(one.open_request(n=2)):
+      wait_until(lambda: one.engine.num_open == 2)
+      status, headers, data = one.post(body)
+      assert (status, error_of(data)['code']) == (503, 'server_overloaded')
+      assert headers['retry-after'] == '1'
+    wait_until(lambda: one.engine.num_open == 0)
+    assert one.post({**body, 'max_tokens': 1})[0] == 200
+
+
 def test_a_failure_inside_a_stream_is_an_event():
   with Served(fake_engine.text_script('x' * 99), fail_after=2) as one:
     with pytest.raises(openai.APIError, match='engine failed') as caught:
