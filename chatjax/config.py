@@ -117,14 +117,13 @@ class ModelConfig:
   def q_scale(self) -> float:
     return self.query_scale or self.head_dim**-0.5
 
-  def window(self, layer: int) -> int | None:
+  def window(self, kind: LayerKind) -> int | None:
     """Positions visible to a layer, or None for all of them."""
-    local = self.layer_kinds[layer] is LayerKind.LOCAL
-    return self.sliding_window if local else None
+    return self.sliding_window if kind is LayerKind.LOCAL else None
 
-  def theta(self, layer: int) -> float:
+  def theta(self, kind: LayerKind) -> float:
     """Rotary base of a layer."""
-    local = self.layer_kinds[layer] is LayerKind.LOCAL
+    local = kind is LayerKind.LOCAL
     return (local and self.local_rope_theta) or self.rope_theta
 
 

@@ -225,7 +225,7 @@ class Engine:
       if job.is_prefilled:
         while row := self._scheduler.place(job):
           self._admit(row)
-        if job.has_unplaced:
+        if job.unplaced:
           return
 
   def _prefill_chunk(self, job: scheduler_lib.Job) -> None:

@@ -44,13 +44,11 @@ class Job:
   def num_open(self) -> int:
     return self.request.n - len(self.ended)
 
-  def skip_ended(self) -> None:
-    while self.next_choice in self.ended:
-      self.next_choice += 1
-
   @property
-  def has_unplaced(self) -> bool:
-    return self.next_choice < self.request.n
+  def unplaced(self) -> list[int]:
+    """Choices that still want a row, in order."""
+    rest = range(self.next_choice, self.request.n)
+    return [choice for choice in rest if choice not in self.ended]
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -98,14 +96,11 @@ class Scheduler:
 
   def head(self) -> Job | None:
     """The job to prefill or place next, its prompt's pages taken."""
-    while self._queue:
-      job = self._queue[0]
-      job.skip_ended()
-      if job.has_unplaced:
-        break
-      self._retire(job)
-    else:
+    while self._queue and not self._queue[0].unplaced:
+      self._retire(self._queue[0])
+    if not self._queue:
       return None
+    job = self._queue[0]
     if not job.pages:
       # A job starts only when its first choice can follow at once; a fork
       # needs one page more, for its copy of the tail.
@@ -117,14 +112,10 @@ class Scheduler:
 
   def place(self, job: Job) -> Row | None:
     """Gives the prefilled job's next choice a row, if one is free."""
-    job.skip_ended()
-    if not job.has_unplaced:
-      self._retire(job)
+    if not job.unplaced or not self._free_slots:
       return None
-    if not self._free_slots:
-      return None
+    choice, *others = job.unplaced
     # The last choice takes the tail page over; the others copy it.
-    others = set(range(job.next_choice + 1, job.request.n)) - job.ended
     full = len(job.request.prompt_ids) // self._page_size
     shared = job.pages[:full] if others else job.pages
     need = self.num_pages(_num_positions(job.request)) - len(shared)
@@ -142,7 +133,7 @@ class Scheduler:
       logits=job.logits,
     )
     self.rows[row.slot] = row
-    job.next_choice += 1
+    job.next_choice = choice + 1
     if not others:
       self._retire(job)
     return row

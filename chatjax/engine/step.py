@@ -63,15 +63,13 @@ class Step:
     """
     positions_C = start + jnp.arange(tokens_C.shape[0], dtype=jnp.int32)
     attend = attention.Chunk(table_P, positions_C)
-    return self.model.apply(
-      {'params': params}, tokens_C, positions_C, attend, cache
-    )
+    return self.model.hidden(params, tokens_C, positions_C, attend, cache)
 
   def score(self, params: Any, x_CD: jax.Array, index: jax.Array) -> jax.Array:
     """Logits f32[V] of one position of a chunk."""
     x_1D = lax.dynamic_slice_in_dim(x_CD, index, 1)
     x_UD = jnp.tile(x_1D, (_SCORE_ROWS, 1))
-    logits_UV = self.model.apply({'params': params}, x_UD, method='logits')
+    logits_UV = self.model.logits(params, x_UD)
     return logits_UV[0]
 
   def admit(
@@ -143,13 +141,10 @@ class Step:
     attend = attention.Rows(
       state.table_P, state.position, state.active, self.batching
     )
-    x_BD, cache = self.model.apply(
-      {'params': params}, state.token, state.position, attend, cache, live
+    x_BD, cache = self.model.hidden(
+      params, state.token, state.position, attend, cache, live
     )
-    logits_BV = self.model.apply(
-      {'params': params}, x_BD, live, method='logits'
-    )
-    return logits_BV, cache
+    return self.model.logits(params, x_BD, live), cache
 
   def _draw_rows(self, state: RowState, logits_BV: jax.Array) -> Emitted:
     if self.batching == 'vmap':

@@ -138,7 +138,7 @@ def load(
   with gguf.GGUF.open(path) as file:
     kind = _family(file, path)
     config = _read_config(file, kind)
-    abstract = transformer.abstract_params(config, dtype)
+    abstract = transformer.Transformer(config, dtype).abstract_params()
     manifest = {'source': path.name, 'sha256': digest, 'dtype': dtype}
     name = f'{path.stem}-{dtype}-v{orbax.FORMAT_VERSION}-{digest[:12]}'
     folder = checkpoints / name

@@ -1,15 +1,14 @@
 """Grouped-query attention, dense or over cache pages.
 
-Both forms are functions `(q, k, v, layer's cache) -> (output, layer's cache)`
-that the Attention module is handed: the projections are shared, the way to
-the keys is not.
+The Attention module is handed one of three ways to the keys (`Dense`, `Chunk`,
+`Rows`); the projections are shared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import dataclasses
 from typing import Literal
+from typing import Protocol
 
 from flax import linen as nn
 import jax
@@ -22,18 +21,33 @@ from chatjax.nn import layers
 from chatjax.nn import quant
 from chatjax.nn import rope
 
-# (q_TKGH, k_TKH, v_TKH, cache, window) -> (o_TKGH, cache). Queries are scaled.
-Attend = Callable[..., tuple[jax.Array, cache_lib.LayerCache | None]]
+
+class Attend(Protocol):
+  """How queries reach keys. Implementations are pytrees of what they need."""
+
+  def __call__(
+      self,
+      q_TKGH: jax.Array,
+      k_TKH: jax.Array,
+      v_TKH: jax.Array,
+      cache: cache_lib.LayerCache | None,
+      window: int | None,
+  ) -> tuple[jax.Array, cache_lib.LayerCache | None]:
+    """Attends with scaled queries; `window` None sees all positions."""
 
 
-def dense(q_TKGH, k_TKH, v_TKH, cache, window):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Dense:
   """Causal attention within one sequence; no cache; differentiable."""
-  logits_KGTS = jnp.einsum('TKGH,SKH->KGTS', q_TKGH, k_TKH)
-  position = jnp.arange(q_TKGH.shape[0])
-  visible_TS = _visible(position, position, window)
-  logits_KGTS = jnp.where(visible_TS[None, None], logits_KGTS, -jnp.inf)
-  probs_KGTS = jax.nn.softmax(logits_KGTS, axis=-1)
-  return jnp.einsum('KGTS,SKH->TKGH', probs_KGTS, v_TKH), cache
+
+  def __call__(self, q_TKGH, k_TKH, v_TKH, cache, window):
+    logits_KGTS = jnp.einsum('TKGH,SKH->KGTS', q_TKGH, k_TKH)
+    position = jnp.arange(q_TKGH.shape[0])
+    visible_TS = _visible(position, position, window)
+    logits_KGTS = jnp.where(visible_TS[None, None], logits_KGTS, -jnp.inf)
+    probs_KGTS = jax.nn.softmax(logits_KGTS, axis=-1)
+    return jnp.einsum('KGTS,SKH->TKGH', probs_KGTS, v_TKH), cache
 
 
 def _visible(query_T, key_S, window):
@@ -100,6 +114,7 @@ def over_pages(
   return jnp.moveaxis(acc_KTGH / sum_KTG[..., None], 0, 1)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Chunk:
   """Prefill: T consecutive positions of one sequence, whole pages.
@@ -122,6 +137,7 @@ class Chunk:
     return out, cache
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Rows:
   """Decode: one position of each of B sequences.
@@ -140,7 +156,9 @@ class Rows:
   tables_BP: jax.Array
   positions_B: jax.Array
   live_B: jax.Array
-  batching: Literal['map', 'vmap'] = 'map'
+  batching: Literal['map', 'vmap'] = dataclasses.field(
+      default='map', metadata={'static': True}
+  )
 
   def __call__(self, q_BKGH, k_BKH, v_BKH, cache, window):
     size = cache.page_size
@@ -172,7 +190,7 @@ class Attention(nn.Module):
   """Projections, rotary embedding and the attention that it is handed."""
 
   config: config_lib.ModelConfig
-  layer: int
+  kind: config_lib.LayerKind
   dtype: str
 
   @nn.compact
@@ -202,7 +220,7 @@ class Attention(nn.Module):
     q_TNH = rope.apply(q_TNH, *angles) * cfg.q_scale
     k_TKH = rope.apply(k_TKH, *angles)
     o_TKGH, cache = attend(
-      q_TNH.reshape(T, K, G, H), k_TKH, v_TKH, cache, cfg.window(self.layer)
+      q_TNH.reshape(T, K, G, H), k_TKH, v_TKH, cache, cfg.window(self.kind)
     )
     out_TD = layers.Linear(
         out_shape=(cfg.embed_dim,), out_axes=('embed',),

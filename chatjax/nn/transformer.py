@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+import dataclasses
+import functools
+from typing import Any
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,6 +17,8 @@ from chatjax.nn import cache as cache_lib
 from chatjax.nn import layers
 from chatjax.nn import quant
 from chatjax.nn import rope
+
+Params = Mapping[str, Any]
 
 _ACTIVATIONS = {
   'silu': jax.nn.silu,
@@ -48,7 +55,7 @@ class Block(nn.Module):
   """Attention and MLP with their norms and residual connections."""
 
   config: config_lib.ModelConfig
-  layer: int
+  kind: config_lib.LayerKind
   dtype: str
 
   @nn.compact
@@ -58,9 +65,8 @@ class Block(nn.Module):
     def norm(name):
       return layers.RMSNorm(cfg.norm_eps, name=name)
 
-    h_TD, cache = attention.Attention(cfg, self.layer, self.dtype, name='attn')(
-      norm('attn_norm')(x_TD), angles, attend, cache, live
-    )
+    attn = attention.Attention(cfg, self.kind, self.dtype, name='attn')
+    h_TD, cache = attn(norm('attn_norm')(x_TD), angles, attend, cache, live)
     if cfg.post_norms:
       h_TD = norm('post_attn_norm')(h_TD)
     x_TD = x_TD + h_TD
@@ -70,8 +76,18 @@ class Block(nn.Module):
     return x_TD + h_TD, cache
 
 
-class Transformer(nn.Module):
+# Layers of one kind have the same shapes: jit traces them once a program.
+@functools.partial(jax.jit, static_argnames='block')
+def _run_block(block, params, x_TD, angles, attend, cache, live):
+  return block.apply({'params': params}, x_TD, angles, attend, cache, live)
+
+
+@dataclasses.dataclass(frozen=True)
+class Transformer:
   """Token ids to hidden states, hidden states to logits.
+
+  Flax modules make the parts; what joins them is a pure function of the
+  parameters `{'embed', 'layer_0', ..., 'final_norm'[, 'unembed']}`.
 
   Attributes:
     config: sizes and control flow.
@@ -81,28 +97,68 @@ class Transformer(nn.Module):
   config: config_lib.ModelConfig
   dtype: str
 
-  def setup(self):
+  @property
+  def _table(self) -> layers.Table:
     cfg = self.config
-    self.embed = layers.Table(cfg.vocab_size, cfg.embed_dim, self.dtype)
-    self.blocks = [
-      Block(cfg, layer, self.dtype, name=f'layer_{layer}')
-      for layer in range(cfg.num_layers)
-    ]
-    self.final_norm = layers.RMSNorm(cfg.norm_eps)
-    if not cfg.tie_embeddings:
-      self.unembed = layers.Table(cfg.vocab_size, cfg.embed_dim, self.dtype)
+    return layers.Table(cfg.vocab_size, cfg.embed_dim, self.dtype)
 
-  def __call__(
-    self,
-    tokens_T: jax.Array,
-    positions_T: jax.Array,
-    attend: attention.Attend,
-    cache: cache_lib.Cache | None = None,
-    live: quant.LiveRows | None = None,
+  @property
+  def _final_norm(self) -> layers.RMSNorm:
+    return layers.RMSNorm(self.config.norm_eps)
+
+  def _block(self, kind: config_lib.LayerKind) -> Block:
+    return Block(self.config, kind, self.dtype)
+
+  def _angles(self, positions_T: jax.Array) -> Mapping[Any, Any]:
+    cfg = self.config
+    return {
+        kind: rope.angles(
+            positions_T, head_dim=cfg.head_dim, theta=cfg.theta(kind)
+        )
+        for kind in set(cfg.layer_kinds)
+    }
+
+  def init_boxed(self, key: jax.Array) -> Params:
+    """Random parameters, boxed with the names of their logical axes."""
+    cfg = self.config
+    keys = iter(jax.random.split(key, cfg.num_layers + 3))
+    tokens_T = jnp.zeros(1, jnp.int32)
+    x_TD = jnp.zeros((1, cfg.embed_dim))
+    angles = self._angles(tokens_T)
+    init = lambda module, *args, **kw: module.init(next(keys), *args, **kw)[
+        'params'
+    ]
+    params = {'embed': init(self._table, tokens_T, method='lookup')}
+    for layer, kind in enumerate(cfg.layer_kinds):
+      params[f'layer_{layer}'] = init(
+          self._block(kind), x_TD, angles[kind], attention.Dense(), None
+      )
+    params['final_norm'] = init(self._final_norm, x_TD)
+    if not cfg.tie_embeddings:
+      params['unembed'] = init(self._table, tokens_T, method='lookup')
+    return params
+
+  def init(self, key: jax.Array) -> Params:
+    """Random parameters."""
+    return nn.unbox(self.init_boxed(key))
+
+  def abstract_params(self) -> Params:
+    """Shapes and dtypes of the parameters; takes no memory."""
+    return nn.unbox(jax.eval_shape(self.init_boxed, jax.random.key(0)))
+
+  def hidden(
+      self,
+      params: Params,
+      tokens_T: jax.Array,
+      positions_T: jax.Array,
+      attend: attention.Attend,
+      cache: cache_lib.Cache | None = None,
+      live: quant.LiveRows | None = None,
   ) -> tuple[jax.Array, cache_lib.Cache]:
     """Runs all layers.
 
     Args:
+      params: the weights.
       tokens_T: i32[T], of one sequence or one of each, as `attend` sees it.
       positions_T: i32[T], absolute.
       attend: how queries reach keys; see `attention`.
@@ -113,46 +169,35 @@ class Transformer(nn.Module):
       Hidden states after the last norm, f32[T, D], and the new cache.
     """
     cfg = self.config
-    angles = {
-      theta: rope.angles(positions_T, head_dim=cfg.head_dim, theta=theta)
-      for theta in {cfg.theta(layer) for layer in range(cfg.num_layers)}
-    }
-    x_TD = self.embed.lookup(tokens_T) * jnp.float32(cfg.embed_scale)
+    angles = self._angles(positions_T)
+    x_TD = self._table.apply(
+        {'params': params['embed']}, tokens_T, method='lookup'
+    ) * jnp.float32(cfg.embed_scale)
     caches = cache or (None,) * cfg.num_layers
     new_caches = []
-    for layer, block in enumerate(self.blocks):
-      x_TD, layer_cache = block(
-        x_TD, angles[cfg.theta(layer)], attend, caches[layer], live
-      )
+    for layer, kind in enumerate(cfg.layer_kinds):
+      x_TD, layer_cache = _run_block(
+          self._block(kind), params[f'layer_{layer}'], x_TD, angles[kind],
+          attend, caches[layer], live,
+      )  # fmt: skip
       new_caches.append(layer_cache)
-    return self.final_norm(x_TD), tuple(new_caches)
+    x_TD = self._final_norm.apply({'params': params['final_norm']}, x_TD)
+    return x_TD, tuple(new_caches)
 
   def logits(
-    self, x_TD: jax.Array, live: quant.LiveRows | None = None
+      self,
+      params: Params,
+      x_TD: jax.Array,
+      live: quant.LiveRows | None = None,
   ) -> jax.Array:
     """Scores hidden states against the vocabulary: f32[T, V]."""
-    table = self.embed if self.config.tie_embeddings else self.unembed
-    return table.score(x_TD, live)
+    name = 'embed' if self.config.tie_embeddings else 'unembed'
+    return self._table.apply(
+        {'params': params[name]}, x_TD, live, method='score'
+    )
 
-  def dense(self, tokens_T: jax.Array) -> jax.Array:
-    """Logits of one whole sequence without a cache; differentiable."""
+  def dense(self, params: Params, tokens_T: jax.Array) -> jax.Array:
+    """Logits f32[T, V] of a whole sequence; no cache; differentiable."""
     positions_T = jnp.arange(tokens_T.shape[0])
-    x_TD, _ = self(tokens_T, positions_T, attention.dense)
-    return self.logits(x_TD)
-
-
-def abstract_params(config: config_lib.ModelConfig, dtype: str):
-  """The parameter tree as shapes and dtypes; no memory is taken."""
-  model = Transformer(config, dtype)
-  boxed = jax.eval_shape(
-    lambda key: model.init(key, jnp.zeros(2, jnp.int32), method='dense'),
-    jax.random.key(0),
-  )
-  return nn.unbox(boxed)['params']
-
-
-def init_params(config: config_lib.ModelConfig, dtype: str, key: jax.Array):
-  """Random parameters."""
-  model = Transformer(config, dtype)
-  boxed = model.init(key, jnp.zeros(2, jnp.int32), method='dense')
-  return nn.unbox(boxed)['params']
+    x_TD, _ = self.hidden(params, tokens_T, positions_T, attention.Dense())
+    return self.logits(params, x_TD)
