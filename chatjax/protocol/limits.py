@@ -21,9 +21,9 @@ class Limits:
   """
 
   max_n: int = 8
-  max_body_bytes: int = 4 * 2**20
+  max_body_bytes: int = 2**20
   max_messages: int = 1000
-  max_parts: int = 1000
+  max_parts: int = 100
   max_logit_bias: int = 300
   max_stop_token_ids: int = 16
   max_stop_chars: int = 1000

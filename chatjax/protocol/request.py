@@ -31,7 +31,9 @@ def parse_json(data: bytes, *, limits: limits_lib.Limits) -> Parsed:
   Raises:
     types.RequestError: naming the parameter at fault.
   """
-  return parse(json_body.loads(data), limits=limits)
+  parsed = parse(json_body.loads(data), limits=limits)
+  json_body.check_keys(data)
+  return parsed
 
 
 def parse(

@@ -204,6 +204,17 @@ def test_a_stop_string_ends_the_choice_in_the_engine():
   assert [choice for _, choice in one.engine.cancelled] == [0]
 
 
+def test_what_comes_after_a_stop_string_is_ignored(monkeypatch):
+  monkeypatch.setattr(fake_engine.FakeEngine, 'cancel', lambda *unused: None)
+  script = fake_engine.text_script('one. two', 'three is longer', end=True)
+  one = session(script, block=1)
+  result = one.start(request(n=2, stop=('.',), logprobs=True)).result()
+  assert result.choices[0].text == 'one'
+  assert result.choices[0].token_ids == tuple(b'one.')
+  assert len(result.choices[0].logprobs) == 3
+  assert result.choices[1].text == 'three is longer'
+
+
 def test_stop_ids_and_ignore_eos():
   script = fake_engine.text_script('a|b')
   one = session(script)

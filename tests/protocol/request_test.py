@@ -278,7 +278,7 @@ def message(**fields):
     ),
     (MESSAGES * 1001, 'messages', 'invalid_value'),
     (
-      message(content=[{'type': 'text', 'text': 'x'}] * 1001),
+      message(content=[{'type': 'text', 'text': 'x'}] * 101),
       'messages[0].content',
       'invalid_value',
     ),
@@ -326,25 +326,21 @@ def test_missing_fields():
     b'{"a": NaN}',
     b'{"a": Infinity}',
     b'{"a": -Infinity}',
-    b'{"a": 1e999}',
-    b'{"a": -1e999}',
     b'{"a": %s}' % (b'9' * 5000),
     b'{"a": "\xff"}',
     b'{"a": "\\ud800"}',
     '{"a": 1}'.encode('utf-16'),
-    b'{"a": 1, "a": 2}',
-    b'{"b": {"a": 1, "a": 1}}',
     b'{"a":' * 300 + b'1' + b'}' * 300,
     b'[' * 10**6,
     b'{"a":' * 10**5,
   ],
-  ids=range(19),
+  ids=range(15),
 )
 def test_bad_json(data):
-  start_s = time.perf_counter()
+  start_s = time.thread_time()
   with pytest.raises(types.RequestError) as caught:
     json_body.loads(data)
-  assert time.perf_counter() - start_s < 0.05
+  assert time.thread_time() - start_s < 0.05
   assert caught.value.code == 'invalid_json'
   assert len(str(caught.value)) < 300
 
@@ -352,6 +348,53 @@ def test_bad_json(data):
 def test_good_json():
   data = '{"a": {"b": [1, 2.5, "\\ud83d\\ude00é"]}, "c": null}'.encode()
   assert json_body.loads(data) == {'a': {'b': [1, 2.5, '😀é']}, 'c': None}
+
+
+GOOD = b'"model": "m", "messages": [{"role": "user", "content": "x"}]'
+
+
+@pytest.mark.parametrize(
+  'data',
+  [
+    b'{%s, "n": 1, "n": 2}' % GOOD,
+    b'{%s, "n": 1, "n": 1}' % GOOD,
+    b'{%s, "\\u006e": 1, "n": 1}' % GOOD,
+    b'{%s, "logit_bias": {"5": 1, "5": 2}}' % GOOD,
+    b'{%s}' % GOOD.replace(b'"role"', b'"role": "system", "role"'),
+  ],
+)
+def test_a_key_given_twice(data):
+  with pytest.raises(types.RequestError, match='given twice') as caught:
+    request_lib.parse_json(data, limits=LIMITS)
+  assert caught.value.code == 'invalid_json'
+
+
+def test_numbers_beyond_floats():
+  for number in (b'1e999', b'-1e999', b'9' * 4000):
+    data = b'{%s, "temperature": %s}' % (GOOD, number)
+    with pytest.raises(types.RequestError) as caught:
+      request_lib.parse_json(data, limits=LIMITS)
+    assert caught.value.param == 'temperature'
+
+
+@pytest.mark.parametrize(
+  'more',
+  [
+    b'"messages": [%s]' % b','.join([b'{}'] * 300_000),
+    b'"logit_bias": {%s}' % b','.join(b'"%d":1' % i for i in range(80_000)),
+    b'"foo": [%s]' % b','.join([b'{}'] * 300_000),
+    b'"stop": [%s]' % b','.join([b'"x"'] * 250_000),
+    b'%s'
+    % GOOD.replace(b'"role"', b'"f": [%s{}], "role"' % (b'{},' * 300_000)),
+  ],
+  ids=range(5),
+)
+def test_far_over_a_limit_is_answered_fast(more):
+  assert len(more) < LIMITS.max_body_bytes
+  start_s = time.thread_time()
+  with pytest.raises(types.RequestError):
+    request_lib.parse_json(b'{%s}' % more, limits=LIMITS)
+  assert time.thread_time() - start_s < 0.2
 
 
 def test_limits_let_something_through():
