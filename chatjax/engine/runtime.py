@@ -1,0 +1,24 @@
+"""Settings of the JAX runtime that an engine wants. Call before using jax."""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+
+from chatjax.engine import fingerprint
+
+
+def configure(home: pathlib.Path) -> None:
+  """Keeps compiled programs under `home`, by processor features.
+
+  A compilation cache folder that is configured already is respected.
+  """
+  if jax.config.jax_compilation_cache_dir is None:
+    folder = home / 'compiled' / fingerprint.cpu_features()
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+  # On a CPU the device works on the caller's cores: queueing ahead only adds
+  # the cost of the queue.
+  jax.config.update('jax_cpu_enable_async_dispatch', False)
