@@ -7,7 +7,10 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 import jax
 import pytest
 
-jax.config.update('jax_num_cpu_devices', 8)
+# Real models run on one device, as the product does (scripts/test.sh).
+jax.config.update(
+  'jax_num_cpu_devices', int(os.environ.get('CHATJAX_TEST_DEVICES', '8'))
+)
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_debug_key_reuse', True)

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Installs what the tests need, then runs them. Real models are fetched once.
+#   bash scripts/test.sh          the suite, at most 20 minutes on two cores
+#   bash scripts/test.sh --all    everything
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/venv.sh
+make_venv dev
+"$BIN/ruff" check .
+"$BIN/ruff" format --check .
+"$BIN/python" -m pytest -m 'not real_model' "$@"
+# Real models run as the product runs them: one device, a process of their own.
+CHATJAX_TEST_DEVICES=1 "$BIN/python" -m pytest -m real_model "$@"
