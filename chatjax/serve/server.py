@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import socket
+from typing import Any
 
 import uvicorn
 
@@ -48,9 +50,21 @@ def run(
       app,
       http='h11',
       server_header=False,
+      log_config=_log_config(),
       timeout_graceful_shutdown=DRAIN_S,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _log_config() -> dict[str, Any]:
+  """The server's own, and one line per request of ours."""
+  config = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
+  config['loggers']['chatjax.serve'] = {
+    'handlers': ['default'],
+    'level': 'INFO',
+    'propagate': False,
+  }
+  return config
 
 
 def listen(host: str, port: int, *, is_guarded: bool) -> socket.socket:

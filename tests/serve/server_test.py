@@ -59,8 +59,13 @@ def test_sigterm_finishes_what_runs():
   with socket.socket() as probe:
     probe.bind(('127.0.0.1', 0))
     port = probe.getsockname()[1]
-  process = subprocess.Popen([sys.executable, '-c', SERVE, str(port)])
+  process = subprocess.Popen(
+    [sys.executable, '-c', SERVE, str(port)],
+    stderr=subprocess.PIPE,
+    text=True,
+  )
   with contextlib.ExitStack() as stack:
+    stack.enter_context(process.stderr)
     stack.callback(process.wait)
     stack.callback(process.kill)
     url = f'http://127.0.0.1:{port}'
@@ -74,7 +79,7 @@ def test_sigterm_finishes_what_runs():
         time.sleep(0.05)
     question = urllib.request.Request(
       f'{url}/v1/chat/completions',
-      b'{"model": "tiny", "stream": true,'
+      b'{"model": "tiny", "stream": true, "user": "u7",'
       b' "messages": [{"role": "user", "content": "x"}]}',
       {'Content-Type': 'application/json'},
     )
@@ -82,3 +87,4 @@ def test_sigterm_finishes_what_runs():
     os.kill(process.pid, signal.SIGTERM)
     assert answer.read().endswith(b'data: [DONE]\n\n')
     assert process.wait(timeout=10) in (0, -signal.SIGTERM)
+    assert "n=1 stream=True user='u7'" in process.stderr.read()
