@@ -1,0 +1,209 @@
+"""The vocabulary of a model file: pieces, their kinds, the special ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import dataclasses
+import enum
+import re
+import types as builtin_types
+from typing import Any
+
+from chatjax import types
+
+
+class VocabularyError(types.ChatjaxError, ValueError):
+  """A tokenizer that cannot be built from what the file says."""
+
+
+class Kind(enum.IntEnum):
+  """Token types as GGUF and SentencePiece number them."""
+
+  NORMAL = 1
+  UNKNOWN = 2
+  CONTROL = 3
+  USER_DEFINED = 4
+  UNUSED = 5
+  BYTE = 6
+
+
+# Pieces by which models end a turn or a text, beside the file's own eos.
+_END_PIECES = (
+  '<|im_end|>',
+  '<|endoftext|>',
+  '<|end_of_text|>',
+  '<|eot_id|>',
+  '<|eom_id|>',
+  '<end_of_turn>',
+)
+
+# Gemma's vocabulary calls these user defined, which would let any text spell
+# them; for the model they stand for pictures.
+_MEDIA_PIECES = frozenset(
+  {'[multimodal]', '<start_of_image>', '<end_of_image>', '<image_soft_token>'}
+)
+
+# Kinds that never show in a text.
+_HIDDEN = frozenset({Kind.UNKNOWN, Kind.CONTROL, Kind.UNUSED})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+  """Pieces by id and what is known about them.
+
+  Attributes:
+    kinds: one per piece.
+    special_ids: spelling -> id of what only a template may put in a prompt;
+      spellings have two characters or more.
+    control_ids: ids that have no visible text.
+    eos_ids: ids that end a turn or a text.
+    bos_id: None if the file names none.
+    add_bos: whether every prompt starts with bos_id.
+  """
+
+  pieces: tuple[str, ...]
+  kinds: tuple[Kind, ...]
+  special_ids: Mapping[str, int]
+  control_ids: frozenset[int]
+  eos_ids: frozenset[int]
+  bos_id: int | None
+  add_bos: bool
+
+  def ids_of(self, *kinds: Kind) -> list[int]:
+    return [i for i, kind in enumerate(self.kinds) if kind in kinds]
+
+
+def from_gguf(
+  metadata: Mapping[str, Any], *, is_user_defined_special: bool, add_bos: bool
+) -> Vocabulary:
+  """Reads what all kinds of tokenizers share.
+
+  Args:
+    metadata: GGUF keys and values.
+    is_user_defined_special: whether user-defined pieces are tags of the chat
+      format (BPE files) or ordinary text (SentencePiece files).
+    add_bos: what holds if the file does not say.
+
+  Raises:
+    VocabularyError: pieces are missing or contradict each other.
+  """
+  pieces = _pieces(metadata)
+  kinds = _kinds(metadata, pieces)
+  special = {Kind.CONTROL}
+  if is_user_defined_special:
+    special.add(Kind.USER_DEFINED)
+  special_ids = {
+    piece: i
+    for i, (piece, kind) in enumerate(zip(pieces, kinds, strict=True))
+    # One character alone could not be told from text by marks in it.
+    if kind in special and len(piece) > 1
+  }
+  bos_id = _id_of(metadata, 'bos', len(pieces))
+  return Vocabulary(
+    pieces=pieces,
+    kinds=kinds,
+    special_ids=builtin_types.MappingProxyType(special_ids),
+    control_ids=frozenset(i for i, kind in enumerate(kinds) if kind in _HIDDEN),
+    eos_ids=_eos_ids(metadata, pieces, kinds, special_ids),
+    bos_id=bos_id,
+    add_bos=bos_id is not None
+    and bool(metadata.get('tokenizer.ggml.add_bos_token', add_bos)),
+  )
+
+
+def _pieces(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+  pieces = metadata.get('tokenizer.ggml.tokens')
+  if pieces is None or not len(pieces):
+    raise VocabularyError(
+      'The file has no tokenizer.ggml.tokens; choose a GGUF file that '
+      'carries its tokenizer.'
+    )
+  return tuple(map(str, pieces))
+
+
+def _kinds(
+  metadata: Mapping[str, Any], pieces: tuple[str, ...]
+) -> tuple[Kind, ...]:
+  numbers = metadata.get('tokenizer.ggml.token_type')
+  if numbers is None:
+    numbers = [Kind.NORMAL] * len(pieces)
+  if len(numbers) != len(pieces):
+    raise VocabularyError(
+      f'The file has {len(pieces)} tokens but {len(numbers)} token types.'
+    )
+  by_number = {int(kind): kind for kind in Kind}
+  try:
+    kinds = [by_number[int(number)] for number in numbers]
+  except KeyError as error:
+    raise VocabularyError(
+      f'Token type {error} is none of {sorted(by_number)}.'
+    ) from None
+  return tuple(
+    Kind.CONTROL if piece in _MEDIA_PIECES else kind
+    for piece, kind in zip(pieces, kinds, strict=True)
+  )
+
+
+def _id_of(
+  metadata: Mapping[str, Any], role: str, vocab_size: int
+) -> int | None:
+  key = f'tokenizer.ggml.{role}_token_id'
+  if (value := metadata.get(key)) is None:
+    return None
+  if not 0 <= int(value) < vocab_size:
+    raise VocabularyError(
+      f'{key} is {value}; the vocabulary has the ids 0 to {vocab_size - 1}.'
+    )
+  return int(value)
+
+
+def _eos_ids(
+  metadata: Mapping[str, Any],
+  pieces: tuple[str, ...],
+  kinds: tuple[Kind, ...],
+  special_ids: Mapping[str, int],
+) -> frozenset[int]:
+  named = (_id_of(metadata, r, len(pieces)) for r in ('eos', 'eot', 'eom'))
+  known = (special_ids.get(piece) for piece in _END_PIECES)
+  return frozenset(i for i in named if i is not None) | frozenset(
+    i for i in known if i is not None and kinds[i] == Kind.CONTROL
+  )
+
+
+class SpecialSplitter:
+  """Finds special spellings in a text: leftmost first, then longest."""
+
+  def __init__(self, special_ids: Mapping[str, int]):
+    self._ids = special_ids
+    self._lengths = sorted({len(piece) for piece in special_ids}, reverse=True)
+    # A look-up per possible start and length: a regex with thousands of
+    # alternatives would try them one by one.
+    self._starts = starts_pattern(piece[0] for piece in special_ids)
+
+  def split(self, text: str) -> Iterator[str | int]:
+    """Yields special ids and the non-empty texts between them."""
+    done = 0
+    for match in self._starts.finditer(text):
+      start = match.start()
+      if start < done:
+        continue
+      for length in self._lengths:
+        token_id = self._ids.get(text[start : start + length])
+        if token_id is not None:
+          if done < start:
+            yield text[done:start]
+          yield token_id
+          done = start + length
+          break
+    if done < len(text):
+      yield text[done:]
+
+
+def starts_pattern(characters: Iterable[str]) -> re.Pattern[str]:
+  """Matches any one of the characters; nothing if there are none."""
+  distinct = sorted(set(characters))
+  if not distinct:
+    return re.compile(r'(?!)')
+  return re.compile('|'.join(map(re.escape, distinct)))
