@@ -1,0 +1,134 @@
+"""Byte-level BPE (GPT-2's kind) on the `tokenizers` library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tokenizers
+from tokenizers import models
+from tokenizers import normalizers
+from tokenizers import pre_tokenizers
+
+from chatjax.text import vocabulary
+
+Kind = vocabulary.Kind
+
+# How text is cut before merging; merges never cross a cut. The patterns are
+# those of the published tokenizers and differ in how digits stand together.
+_WORDS = (
+  r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS"
+  r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
+)
+_PATTERNS = {
+  'qwen2': _WORDS.replace('DIGITS', r'\p{N}'),
+  'llama-bpe': _WORDS.replace('DIGITS', r'\p{N}{1,3}'),
+}
+_PRE_NAMES = ('gpt-2', 'llama-bpe', 'qwen2', 'smollm')
+
+
+def read_vocabulary(metadata: Mapping[str, Any]) -> vocabulary.Vocabulary:
+  return vocabulary.from_gguf(
+    metadata,
+    is_user_defined_special=True,
+    add_bos=metadata.get('tokenizer.ggml.pre') == 'llama-bpe',
+  )
+
+
+class Codec:
+  """Encodes ordinary text and knows the bytes of each token.
+
+  A byte for which the vocabulary has no token (SmolLM2 lacks some control
+  characters) is left out, as the published tokenizer does.
+  """
+
+  def __init__(self, vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]):
+    self._pieces = vocab.pieces
+    self._kinds = vocab.kinds
+    self._tokenizer = _build(vocab, metadata)
+
+  def encode(self, text: str) -> list[int]:
+    return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+  def token_bytes(self, token_id: int) -> bytes:
+    piece = self._pieces[token_id]
+    if self._kinds[token_id] == Kind.NORMAL:
+      return piece.translate(_BYTE_OF).encode('latin-1')
+    return piece.encode()
+
+
+def _build(
+  vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]
+) -> tokenizers.Tokenizer:
+  pre = metadata.get('tokenizer.ggml.pre')
+  # Only normal pieces: no text can then become one of the others.
+  ids = {vocab.pieces[i]: i for i in vocab.ids_of(Kind.NORMAL)}
+  _check_alphabet(ids)
+  try:
+    model = models.BPE(
+      vocab=ids,
+      merges=_merges(metadata),
+      # Llama 3 takes a whole word that is in the vocabulary as it is.
+      ignore_merges=pre == 'llama-bpe',
+    )
+  except Exception as error:  # noqa: BLE001 - the library raises nothing finer
+    raise vocabulary.VocabularyError(
+      f'The merges do not fit the vocabulary: {error}.'
+    ) from None
+  tokenizer = tokenizers.Tokenizer(model)
+  tokenizer.pre_tokenizer = _pre_tokenizer(pre)
+  if pre == 'qwen2':
+    tokenizer.normalizer = normalizers.NFC()
+  return tokenizer
+
+
+def _check_alphabet(ids: Mapping[str, int]) -> None:
+  if strange := set(''.join(ids)) - set(_BYTES):
+    raise vocabulary.VocabularyError(
+      f'The vocabulary is not byte-level BPE: it has {sorted(strange)[:5]}.'
+    )
+
+
+def _merges(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
+  merges = metadata.get('tokenizer.ggml.merges')
+  if merges is None:
+    raise vocabulary.VocabularyError('The file has no tokenizer.ggml.merges.')
+  pairs = [tuple(str(merge).split(' ')) for merge in merges]
+  if wrong := [pair for pair in pairs if len(pair) != 2]:
+    raise vocabulary.VocabularyError(
+      f'{" ".join(wrong[0])!r} is not a merge of two pieces.'
+    )
+  return pairs
+
+
+def _pre_tokenizer(pre: Any) -> pre_tokenizers.PreTokenizer:
+  if pre in _PATTERNS:
+    cut = pre_tokenizers.Split(
+      tokenizers.Regex(_PATTERNS[pre]), behavior='isolated'
+    )
+    return pre_tokenizers.Sequence([cut, _byte_level(use_regex=False)])
+  if pre == 'smollm':
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    return pre_tokenizers.Sequence([digits, _byte_level(use_regex=True)])
+  if pre == 'gpt-2':
+    return _byte_level(use_regex=True)
+  raise vocabulary.VocabularyError(
+    f'tokenizer.ggml.pre is {pre!r}; supported are {list(_PRE_NAMES)}. '
+    'Another way to cut words would give wrong ids.'
+  )
+
+
+def _byte_level(*, use_regex: bool) -> pre_tokenizers.ByteLevel:
+  return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
+
+
+def _byte_alphabet() -> dict[str, int]:
+  """GPT-2's letter for each byte: printable ones as they are."""
+  printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+  others = [byte for byte in range(256) if byte not in printable]
+  letters = {chr(byte): byte for byte in printable}
+  return letters | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTES = _byte_alphabet()
+_BYTE_OF = str.maketrans({letter: chr(b) for letter, b in _BYTES.items()})

@@ -1,0 +1,112 @@
+"""SentencePiece BPE (Gemma, Llama 2), its model rebuilt from a GGUF file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2 as model_pb2
+
+from chatjax.text import vocabulary
+
+Kind = vocabulary.Kind
+
+# SentencePiece writes a space as this letter, GGUF keeps some as spaces.
+_SPACE = '\u2581'
+
+
+def read_vocabulary(metadata: Mapping[str, Any]) -> vocabulary.Vocabulary:
+  return vocabulary.from_gguf(
+    metadata, is_user_defined_special=False, add_bos=True
+  )
+
+
+class Codec:
+  """Encodes ordinary text and knows the bytes of each token."""
+
+  def __init__(self, vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]):
+    self._pieces = vocab.pieces
+    self._kinds = vocab.kinds
+    self._processor = sentencepiece.SentencePieceProcessor()
+    self._processor.LoadFromSerializedProto(_model(vocab, metadata))
+
+  def encode(self, text: str) -> list[int]:
+    return self._processor.encode(text)
+
+  def token_bytes(self, token_id: int) -> bytes:
+    piece = self._pieces[token_id]
+    if self._kinds[token_id] == Kind.BYTE:
+      return bytes([int(piece[3:5], 16)])  # spelled <0x0A>
+    return piece.replace(_SPACE, ' ').encode()
+
+
+def _model(vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]) -> bytes:
+  proto = model_pb2.ModelProto()
+  unknown_id = _unknown_id(vocab, metadata)
+  scores = _scores(vocab, metadata)
+  _check_bytes(vocab)
+  for i, piece in enumerate(vocab.pieces):
+    proto.pieces.add(
+      piece=piece.replace(' ', _SPACE),
+      score=scores[i],
+      type=Kind.UNKNOWN if i == unknown_id else vocab.kinds[i],
+    )
+  trainer = proto.trainer_spec
+  trainer.model_type = model_pb2.TrainerSpec.BPE
+  trainer.byte_fallback = True
+  trainer.unk_id = unknown_id
+  # The default normalizer would fold characters; these models take all.
+  normalizer = proto.normalizer_spec
+  normalizer.name = 'identity'
+  normalizer.remove_extra_whitespaces = False
+  normalizer.escape_whitespaces = True
+  normalizer.add_dummy_prefix = bool(
+    metadata.get('tokenizer.ggml.add_space_prefix', True)
+  )
+  return proto.SerializeToString()
+
+
+def _unknown_id(
+  vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]
+) -> int:
+  """SentencePiece wants exactly one unknown piece; files may call it control.
+
+  With all bytes in the vocabulary it is never used.
+  """
+  ids = vocab.ids_of(Kind.UNKNOWN)
+  if len(ids) > 1:
+    raise vocabulary.VocabularyError(
+      f'The file has {len(ids)} unknown pieces; there may be one.'
+    )
+  unknown_id = int(
+    ids[0] if ids else metadata.get('tokenizer.ggml.unknown_token_id', -1)
+  )
+  hidden = unknown_id in vocab.control_ids
+  if not hidden:
+    raise vocabulary.VocabularyError(
+      'The file names no unknown piece, neither by its type nor by a '
+      'tokenizer.ggml.unknown_token_id of a control piece.'
+    )
+  return unknown_id
+
+
+def _scores(
+  vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]
+) -> list[float]:
+  scores = metadata.get('tokenizer.ggml.scores')
+  if scores is None or len(scores) != len(vocab.pieces):
+    found = 'no' if scores is None else len(scores)
+    raise vocabulary.VocabularyError(
+      f'The file has {len(vocab.pieces)} tokens but {found} scores.'
+    )
+  return [float(score) for score in scores]
+
+
+def _check_bytes(vocab: vocabulary.Vocabulary) -> None:
+  spelled = {vocab.pieces[i] for i in vocab.ids_of(Kind.BYTE)}
+  if spelled != {f'<0x{byte:02X}>' for byte in range(256)}:
+    raise vocabulary.VocabularyError(
+      f'The file has {len(spelled)} byte pieces; all of <0x00> to <0xFF> are '
+      'needed, or some texts could not be encoded.'
+    )
