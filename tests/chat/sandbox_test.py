@@ -1,0 +1,214 @@
+"""Hostile and ordinary chat templates (HARDENING: templates)."""
+
+import concurrent.futures
+import resource
+import time
+
+import pytest
+
+from chatjax.chat import meter
+from chatjax.chat import sandbox
+
+QUICK = meter.Budget(deadline_s=0.5)
+NEST = "{% set ns = namespace(x=['a']) %}{% for i in range(60) %}"
+PAIR = '{% set ns.x = [ns.x, ns.x] %}{% endfor %}'
+BOMBS = {
+  'percent_width': "{{ '%1000000000d' % 1 }}",
+  'percent_star': "{{ '%*d' % (1000000000, 1) }}",
+  'percent_many': "{{ ('%s' * 90000) % ((('x' * 9000),) * 90000) }}",
+  'times': "{{ 'a' * 10000000000 }}",
+  'times_reversed': "{{ 10000000000 * 'a' }}",
+  'times_list': '{% set x = [1] * 10000000000 %}',
+  'doubling': (
+    "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(60) %}"
+    '{% set ns.x = ns.x + ns.x %}{% endfor %}'
+  ),
+  'doubling_concat': (
+    "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(60) %}"
+    '{% set ns.x = ns.x ~ ns.x %}{% endfor %}'
+  ),
+  'doubling_block': (
+    "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(60) %}"
+    '{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}'
+    '{% set ns.x = y %}{% endfor %}'
+  ),
+  'tree_printed': NEST + PAIR + '{{ ns.x }}',
+  'tree_json': NEST + PAIR + '{{ ns.x | tojson }}',
+  'tree_compared': (
+    "{% set ns = namespace(x=['a'], y=['a']) %}{% for i in range(60) %}"
+    '{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}'
+    '{{ ns.x == ns.y }}'
+  ),
+  'tree_of_dicts': (
+    NEST + "{% set ns.x = {'a': ns.x, 'b': ns.x} %}{% endfor %}{{ ns.x }}"
+  ),
+  'tree_of_views': (
+    "{% set ns = namespace(x={'a': 1}) %}{% for i in range(60) %}"
+    "{% set ns.x = {'a': ns.x.items(), 'b': ns.x.items()} %}{% endfor %}"
+  ),
+  'tree_by_function': (
+    NEST + '{% set ns.x = dict(a=ns.x, b=ns.x) %}{% endfor %}{{ ns.x }}'
+  ),
+  'tree_of_namespaces': (
+    NEST + '{% set ns.x = namespace(a=ns.x, b=ns.x) %}{% endfor %}{{ ns.x }}'
+  ),
+  'power': '{{ 10 ** 99999999 }}',
+  'squaring': (
+    '{% set ns = namespace(x=9) %}{% for i in range(60) %}'
+    '{% set ns.x = ns.x * ns.x %}{% endfor %}'
+  ),
+  'range': '{{ range(1000000000) | list }}',
+  'loops': (
+    '{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}'
+    '{% endfor %}'
+  ),
+  'literals': (
+    '{% set x %}{% for i in range(99999) %}{% for j in range(9999) %}'
+    + 'A' * 9000
+    + '{% endfor %}{% endfor %}{% endset %}'
+  ),
+  'output': '{% for i in range(99999) %}' + 'A' * 900 + '{% endfor %}',
+  'recursion': '{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}',
+  'recursive_loop': (
+    '{% for x in [1, 2] recursive %}{{ loop([1, 2]) }}{% endfor %}'
+  ),
+  'replace_filter': ("{{ ('a' * 4000000) | replace('a', 'b' * 4000000) }}"),
+  'replace_method': "{{ ('a' * 4000000).replace('a', 'b' * 4000000) }}",
+  'join_filter': "{{ range(99999) | join('b' * 4000000) }}",
+  'join_method': "{{ ('b' * 4000000).join(['a'] * 99999) }}",
+  'indent_filter': "{{ 'a\\nb' | indent(10000000000) }}",
+  'json_indent': '{{ [1] | tojson(indent=10000000000) }}',
+  'json_deep_indent': (
+    '{% set ns = namespace(x=range(9999) | list) %}'
+    '{% for i in range(300) %}{% set ns.x = [ns.x] %}{% endfor %}'
+    '{{ ns.x | tojson(indent=16) }}'
+  ),
+  'center': "{{ 'a'.center(10000000000) }}",
+  'zfill': "{{ 'a'.zfill(10000000000) }}",
+  'expandtabs': "{{ '\\t'.expandtabs(10000000000) }}",
+  'to_bytes': "{{ (1).to_bytes(10000000000, 'big') }}",
+  'format_method': "{{ '{:1000000000d}'.format(1) }}",
+  'format_map': "{{ '{a:1000000000d}'.format_map({'a': 1}) }}",
+  'strftime': "{{ strftime_now('%1000000000Y') }}",
+}
+REFUSED_WHEN_COMPILED = {
+  'center': "{{ 'a' | center(10000000000) }}",
+  'format': "{{ '%1000000000d' | format(1) }}",
+  'mapped': "{{ ['a'] | map('lower') | batch(9) | list }}",
+  'varargs': '{% macro f() %}{{ varargs }}{% endmacro %}',
+  'kwargs': '{% macro f() %}{{ kwargs }}{% endmacro %}',
+  'size': 'a' * ((1 << 20) + 1),
+  'syntax': '{% if %}',
+  'parentheses': '{{ ' + '(' * 5000 + ')' * 5000 + ' }}',
+}
+
+
+def render(source, budget=QUICK, **variables):
+  return sandbox.Template(source).render(budget, **variables)
+
+
+@pytest.mark.parametrize('name', BOMBS)
+def test_bombs_are_defused(name):
+  before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  start_s = time.monotonic()
+  with pytest.raises(sandbox.TemplateError):
+    render(BOMBS[name])
+  grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
+  assert grown_kib < 300 * 1024
+  assert time.monotonic() - start_s < 5
+
+
+@pytest.mark.parametrize('name', REFUSED_WHEN_COMPILED)
+def test_refused_when_compiled(name):
+  with pytest.raises(sandbox.TemplateError):
+    sandbox.Template(REFUSED_WHEN_COMPILED[name])
+
+
+@pytest.mark.parametrize(
+  'source',
+  [
+    "{{ ''.__class__.__mro__ }}",
+    "{{ messages.__class__ }}{{ ''['__class__'].mro() }}",
+    '{{ range.__globals__.x }}',
+    '{{ messages.append(1) }}',
+    '{{ self._TemplateReference__context }}{{ nothing.here }}',
+    "{% include 'x' %}",
+    '{{ dict.__subclasses__() }}{{ lipsum() }}',
+  ],
+)
+def test_nothing_of_python_is_in_reach(source):
+  messages = [{'role': 'user'}]
+  with pytest.raises(sandbox.TemplateError):
+    render(source, messages=messages)
+  assert messages == [{'role': 'user'}]
+
+
+@pytest.mark.parametrize(
+  ('source', 'text'),
+  [
+    ("{{ 'a' ~ 1 ~ x }}", 'a1<b>'),
+    ('{{ [1, 2] + [3] }}', '[1, 2, 3]'),
+    ("{{ '%s-%.2f-%3d' % (x, 1.5, 7) }}", '<b>-1.50-  7'),
+    ('{{ x * 2 }}{{ 2 ** 10 }}{{ 7 % 4 }}', '<b><b>10243'),
+    ("{{ {'a': [x]} | tojson }}", '{"a": ["<b>"]}'),
+    ("{{ {'b': 1, 'a': 'é'} | tojson(indent=2, sort_keys=True) }}",
+     '{\n  "a": "é",\n  "b": 1\n}'),
+    ("{{ 'é' | tojson(ensure_ascii=True) }}", '"\\u00e9"'),
+    ("{{ [1] | tojson(separators=(',', ':')) }}", '[1]'),
+    ("{{ ['a', 'b'] | join(', ') }}{{ 'a b'.split()[1] }}", 'a, bb'),
+    ("{{ ['a', x] | map('upper') | list | string }}", "['A', '<B>']"),
+    ("{{ 'a\\nb' | indent(2) }}", 'a\n  b'),
+    ("{{ 'abc' | replace('b', x) }}{{ 'aa'.replace('a', 'b', 1) }}",
+     'a<b>cba'),
+    ('{% for i in range(5) %}{% if i == 2 %}{% break %}{% endif %}'
+     '{{ i }}{{ loop.last }}{% endfor %}', '0False1False'),
+    ('{% macro f(y) %}[{{ y }}]{% endmacro %}{{ f(x) }}{{ f(1) }}',
+     '[<b>][1]'),
+    ('{% for k, v in {"a": 1}.items() %}{{ k }}{{ v }}{% endfor %}', 'a1'),
+    ('{% generation %}said{% endgeneration %}', 'said'),
+    ('{% set a, b = 1, 2 %}{{ b }}{{ "a" in ["a"] }}', '2True'),
+    ('  {% if x %}\n  y\n  {% endif %}\n', '  y\n'),
+    ("{{ namespace(a=1).a }}{{ dict(a=2)['a'] }}{{ missing }}", '12'),
+    ("{{ strftime_now('%%d') }}{{ strftime_now('%Y') | length }}", '%d4'),
+  ],
+)  # fmt: skip
+def test_ordinary_templates_work(source, text):
+  assert render(source, x='<b>') == text
+
+
+def test_raise_exception_says_what_the_template_says():
+  with pytest.raises(sandbox.TemplateError, match='roles must alternate'):
+    render("{{ raise_exception('roles must alternate') }}")
+
+
+def test_long_messages_are_cut():
+  with pytest.raises(sandbox.TemplateError) as caught:
+    render("{{ raise_exception('a' * 100000) }}")
+  assert len(str(caught.value)) < 700
+
+
+def test_variables_are_what_a_caller_may_pass():
+  template = sandbox.Template(
+    '{% set a = 1 %}{{ a + b }}{{ range(c) }}{{ raise_exception(d) }}'
+  )
+  assert template.variables == {'b', 'c', 'd'}
+
+
+def test_budgets_do_not_mix_between_threads():
+  template = sandbox.Template("{{ 'a' * n }}")
+  budget = meter.Budget(work=10_000)
+
+  def one(n):
+    try:
+      return len(template.render(budget, n=n))
+    except sandbox.TemplateError:
+      return None
+
+  sizes = [1000, 100_000] * 50
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    assert list(pool.map(one, sizes)) == [1000, None] * 50
+
+
+def test_a_template_is_compiled_once():
+  source = 'compiled once {{ x }}'
+  assert sandbox.compile_template(source) is sandbox.compile_template(source)
