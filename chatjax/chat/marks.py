@@ -1,0 +1,102 @@
+"""Keeps what users write apart from a template's own special tokens.
+
+A rendered prompt is one string in which a template's `<|im_end|>` and a
+user's look the same. So before rendering, a mark, a Unicode noncharacter that
+no string of the request has, goes into the user's strings: after every
+character that starts a special spelling and before every one that ends one.
+No unmarked spelling can then start or end in user text, whatever a template
+cuts away or puts together; the marks are taken out after special spellings
+have been found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+from chatjax import types
+
+_NONCHARACTERS = tuple(map(chr, range(0xFDD0, 0xFDF0)))
+
+
+class Marker:
+  """Marks the strings of one request.
+
+  Attributes:
+    mark: the character that was chosen.
+  """
+
+  def __init__(self, spellings: Iterable[str], taken: Iterable[str]):
+    """Chooses a mark.
+
+    Args:
+      spellings: of the special tokens, two characters or more.
+      taken: all strings that may stand in the prompt.
+
+    Raises:
+      types.RequestError: the strings use up all noncharacters.
+    """
+    self.mark = _choose(taken)
+    spellings = list(spellings)
+    starts = {spelling[0] for spelling in spellings}
+    ends = {spelling[-1] for spelling in spellings}
+    self._table = {
+      ord(c): (self.mark if c in ends else '')
+      + c
+      + (self.mark if c in starts else '')
+      for c in starts | ends
+    }
+    # One string to search beats thousands; no spelling has a NUL.
+    self._spellings = '\0'.join(spellings)
+
+  def text(self, text: str) -> str:
+    """A string within a larger value, such as a tool's description."""
+    return text.translate(self._table)
+
+  def whole(self, text: str) -> str:
+    """A string that a template may use as a whole, such as a content.
+
+    It gets one more mark if it could be the middle of a spelling whose start
+    and end are the template's. The mark follows leading white space, which
+    templates like to trim.
+    """
+    marked = self.text(text)
+    core = text.strip()
+    if core and core in self._spellings:
+      space = len(text) - len(text.lstrip())
+      return marked[:space] + self.mark + marked[space:]
+    return marked
+
+
+def map_strings(value: Any, function: Callable[[str], str]) -> Any:
+  """A copy of plain JSON data with every string replaced, keys included."""
+  if isinstance(value, str):
+    return function(value)
+  if isinstance(value, Mapping):
+    return {
+      map_strings(key, function): map_strings(item, function)
+      for key, item in value.items()
+    }
+  if isinstance(value, (list, tuple)):
+    return [map_strings(item, function) for item in value]
+  return value
+
+
+def strings_of(value: Any) -> list[str]:
+  """All strings in plain JSON data, keys included."""
+  found: list[str] = []
+  map_strings(value, lambda text: (found.append(text), text)[1])
+  return found
+
+
+def _choose(taken: Iterable[str]) -> str:
+  texts = [text for text in taken if not text.isascii()]
+  for candidate in _NONCHARACTERS:
+    if not any(candidate in text for text in texts):
+      return candidate
+  raise types.RequestError(
+    'The messages use all 32 noncharacters U+FDD0 to U+FDEF; leave one out.',
+    param='messages',
+  )

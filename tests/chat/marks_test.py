@@ -1,0 +1,56 @@
+"""Marks in user strings."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+
+from chatjax import types
+from chatjax.chat import marks
+
+SPELLINGS = ('<|user|>', '<|im_end|>', '[END]')
+fragments = st.lists(
+  st.sampled_from(['<', '|', '>', '<|', '|>', 'user', '[', 'END', ']', ' '])
+).map(''.join)
+
+
+@given(fragments)
+def test_no_spelling_survives_any_cut(text):
+  """Nor does what a template might make of the text by leaving parts out."""
+  marker = marks.Marker(SPELLINGS, [text])
+  marked = marker.text(text)
+  assert marked.replace(marker.mark, '') == text
+  for spelling in SPELLINGS:
+    for left in range(len(spelling)):
+      start, end = spelling[: left + 1], spelling[left:]
+      assert not (start[0] in marked and start in marked and len(start) > 1)
+      assert not (end in marked and len(end) > 1)
+
+
+@pytest.mark.parametrize('text', ['user', ' \nuser ', 'im_', '|'])
+def test_the_middle_of_a_spelling_gets_a_mark(text):
+  marker = marks.Marker(SPELLINGS, [text])
+  marked = marker.whole(text)
+  assert marker.mark in marked
+  assert '<|' + marked.strip() + '|>' not in SPELLINGS
+  # A template that trims still sees the white space.
+  assert marked.strip().replace(marker.mark, '') == text.strip()
+
+
+def test_other_text_is_left_alone():
+  text = 'An ordinary sentence | with a bar.'
+  assert marks.Marker(SPELLINGS, [text]).whole(text) == text
+
+
+def test_the_mark_is_in_no_string():
+  taken = ['a\ufdd0', '\ufdd1\ufdd2', '\ufdd4']
+  assert marks.Marker(SPELLINGS, taken).mark == '\ufdd3'
+  every = ''.join(map(chr, range(0xFDD0, 0xFDF0)))
+  with pytest.raises(types.RequestError, match='noncharacters'):
+    marks.Marker(SPELLINGS, [every])
+
+
+def test_strings_of_nested_data():
+  data = {'a': ['b', {'c': 'd', 'n': 1}], 'e': None}
+  assert sorted(marks.strings_of(data)) == ['a', 'b', 'c', 'd', 'e', 'n']
+  upper = marks.map_strings(data, str.upper)
+  assert upper == {'A': ['B', {'C': 'D', 'N': 1}], 'E': None}
