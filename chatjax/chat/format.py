@@ -1,0 +1,220 @@
+"""Messages to prompt, by the chat template of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from chatjax import types
+from chatjax.chat import marks
+from chatjax.chat import named_formats
+from chatjax.chat import sandbox
+from chatjax.text import tokenizer as tokenizer_lib
+
+ROLES = ('developer', 'system', 'user', 'assistant', 'tool', 'function')
+
+# Names that a caller's keyword arguments must not replace.
+_RESERVED = frozenset(
+  {
+    'add_generation_prompt',
+    'bos_token',
+    'eos_token',
+    'messages',
+    'tools',
+  }
+)
+
+
+class ChatFormat:
+  """How a model wants its prompt. Immutable and thread-safe.
+
+  Special tokens in a prompt are the template's: what users write is encoded
+  as ordinary text, even where it spells a special token. Otherwise the ids
+  are those of `apply_chat_template` in `transformers`.
+
+  Attributes:
+    template_source: the Jinja source.
+  """
+
+  def __init__(
+    self,
+    template_source: str,
+    *,
+    bos_token: str,
+    eos_token: str,
+    tokenizer: tokenizer_lib.Tokenizer,
+  ):
+    self.template_source = template_source
+    self._template = sandbox.compile_template(template_source)
+    self._tokens = {'bos_token': bos_token, 'eos_token': eos_token}
+    self._tokenizer = tokenizer
+    self._knows_developer = 'developer' in template_source
+
+  @classmethod
+  def from_template(
+    cls,
+    template_source: str,
+    *,
+    bos_token: str,
+    eos_token: str,
+    tokenizer: tokenizer_lib.Tokenizer,
+  ) -> ChatFormat:
+    """The format of a checkpoint.
+
+    Raises:
+      sandbox.TemplateError: the template cannot be compiled.
+    """
+    return cls(
+      template_source,
+      bos_token=bos_token,
+      eos_token=eos_token,
+      tokenizer=tokenizer,
+    )
+
+  @classmethod
+  def named(cls, name: str, tokenizer: tokenizer_lib.Tokenizer) -> ChatFormat:
+    """A format of `named_formats`, for files without a template."""
+    if name not in named_formats.TEMPLATES:
+      raise ValueError(
+        f'Unknown chat format {name!r}; choose one of '
+        f'{sorted(named_formats.TEMPLATES)}.'
+      )
+    bos_id = tokenizer.bos_id
+    return cls(
+      named_formats.TEMPLATES[name],
+      bos_token='' if bos_id is None else tokenizer.spelling(bos_id),
+      eos_token='',
+      tokenizer=tokenizer,
+    )
+
+  @classmethod
+  def plain(cls, tokenizer: tokenizer_lib.Tokenizer) -> ChatFormat:
+    """Completion style for base models: see `named_formats.PLAIN`."""
+    return cls.named('plain', tokenizer)
+
+  def render(
+    self,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    add_generation_prompt: bool = True,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    **kwargs: Any,
+  ) -> str:
+    """The prompt as text.
+
+    Args:
+      messages: `role`, `content` (a string) and what else the template reads.
+      add_generation_prompt: whether the prompt opens the assistant's turn.
+      tools: function definitions.
+      **kwargs: further variables of the template.
+
+    Raises:
+      types.RequestError: the template does not take the messages, or has no
+        use for the tools or for one of kwargs.
+    """
+    text, mark = self._marked(messages, add_generation_prompt, tools, kwargs)
+    return text.replace(mark, '')
+
+  def encode(
+    self,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    add_generation_prompt: bool = True,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    **kwargs: Any,
+  ) -> list[int]:
+    """The prompt as token ids; with exactly one BOS if the tokenizer adds one.
+
+    The arguments are those of `render`.
+    """
+    text, mark = self._marked(messages, add_generation_prompt, tools, kwargs)
+    ids = self._tokenizer.encode_template(text, mark=mark)
+    bos_id = self._tokenizer.bos_id
+    if not self._tokenizer.add_bos or bos_id is None:
+      return ids
+    first = next((i for i, t in enumerate(ids) if t != bos_id), len(ids))
+    return [bos_id, *ids[first:]]
+
+  def _marked(
+    self,
+    messages: Sequence[Mapping[str, Any]],
+    add_generation_prompt: bool,
+    tools: Sequence[Mapping[str, Any]] | None,
+    kwargs: Mapping[str, Any],
+  ) -> tuple[str, str]:
+    """The rendered text with marks in user text, and the mark."""
+    self._check_variables(tools, kwargs)
+    _check_roles(messages)
+    marker = self._marker([list(messages), tools, dict(kwargs)])
+    try:
+      text = self._template.render(
+        messages=[self._mark_message(m, marker) for m in messages],
+        tools=marks.map_strings(tools, marker.text),
+        add_generation_prompt=add_generation_prompt,
+        **self._tokens,
+        **marks.map_strings(dict(kwargs), marker.text),
+      )
+    except sandbox.TemplateError as error:
+      raise types.RequestError(str(error), param='messages') from error
+    return text, marker.mark
+
+  def _marker(self, data: Any) -> marks.Marker:
+    try:
+      strings = marks.strings_of(data)
+      for text in strings:
+        text.encode()
+    except UnicodeEncodeError:
+      raise types.RequestError(
+        'A string holds half of a surrogate pair; send whole characters.',
+        param='messages',
+      ) from None
+    except RecursionError:
+      raise types.RequestError(
+        'The messages are nested too deep.', param='messages'
+      ) from None
+    return marks.Marker(
+      self._tokenizer.special_ids, [*strings, self.template_source]
+    )
+
+  def _mark_message(
+    self, message: Mapping[str, Any], marker: marks.Marker
+  ) -> dict[str, Any]:
+    marked = {}
+    for key, value in message.items():
+      if key == 'role':
+        marked[key] = self._shown_role(value)
+      elif isinstance(value, str):
+        marked[key] = marker.whole(value)
+      else:
+        marked[key] = marks.map_strings(value, marker.text)
+    return marked
+
+  def _shown_role(self, role: str) -> str:
+    if role == 'developer' and not self._knows_developer:
+      return 'system'
+    return role
+
+  def _check_variables(self, tools: Any, kwargs: Mapping[str, Any]) -> None:
+    if tools and 'tools' not in self._template.variables:
+      raise types.RequestError(
+        "This model's chat template has no place for tools.", param='tools'
+      )
+    readable = self._template.variables - _RESERVED
+    if unknown := sorted(set(kwargs) - readable):
+      raise types.RequestError(
+        f"This model's chat template does not read {unknown}; it reads "
+        f'{sorted(readable)}.',
+        param='chat_template_kwargs',
+      )
+
+
+def _check_roles(messages: Sequence[Mapping[str, Any]]) -> None:
+  """Templates put roles next to special tokens, so they must be known."""
+  for i, message in enumerate(messages):
+    if message.get('role') not in ROLES:
+      raise types.RequestError(
+        f'messages[{i}].role is {str(message.get("role"))[:50]!r}; choose one '
+        f'of {list(ROLES)}.',
+        param='messages',
+      )
