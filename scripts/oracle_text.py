@@ -64,7 +64,8 @@ def _sentencepiece(
   keys = ('tokens', 'scores', 'token_type')
   columns = [reader.value(f'tokenizer.ggml.{key}') for key in keys]
   for piece, score, kind in zip(*columns, strict=True):
-    proto.pieces.add(piece=piece, score=score, type=kind)
+    # SentencePiece writes a space as U+2581; GGUF keeps runs of plain ones.
+    proto.pieces.add(piece=piece.replace(' ', '\u2581'), score=score, type=kind)
   proto.trainer_spec.model_type = spm_proto.TrainerSpec.BPE
   proto.trainer_spec.byte_fallback = True
   for name in ('unknown', 'bos', 'eos', 'padding'):
