@@ -191,6 +191,12 @@ def test_a_package_that_is_not_there(index, tmp_path):
   assert not target.exists()
 
 
+def test_pip_that_brings_nothing(tmp_path, monkeypatch):
+  monkeypatch.setattr(wheels, '_run_pip', lambda *unused: None)
+  with pytest.raises(errors.UnavailableError, match='no single wheel'):
+    wheels.download('a==1', tmp_path / 'x.whl', tick=lambda done: None)
+
+
 def test_kept_parts_are_taken_and_damaged_ones_fetched_again(
   index, tmp_path, copied_wheels
 ):
@@ -295,6 +301,19 @@ def test_the_digest_decides_and_the_next_place_serves(tmp_path, wrong):
   _assert_nothing_kept(home)
   source = _source(bad, _local(tmp_path))
   assert fetch.fetch(source, home).read_bytes() == DATA
+
+
+def test_a_flood_is_cut_off(tmp_path):
+  flood = _local(tmp_path, bytes(2**22))
+  reports = []
+  with pytest.raises(errors.FetchError, match='holds more than the 16384'):
+    fetch.fetch(
+      _source(flood),
+      tmp_path / 'home',
+      progress=lambda *report: reports.append(report),
+    )
+  assert not reports
+  _assert_nothing_kept(tmp_path / 'home')
 
 
 def test_a_second_call_neither_hashes_nor_looks_elsewhere(

@@ -226,6 +226,15 @@ def test_values_that_are_not_finite_name_the_tensor(tmp_path, value):
       file.read('bad')
 
 
+def test_a_value_too_large_for_float32_names_the_tensor(tmp_path):
+  path = _written(tmp_path / 'a.gguf', {'bad': np.array([1.0, 1e300])})
+  with (
+    gguf.GGUF.open(path) as file,
+    pytest.raises(gguf.GGUFError, match="tensor 'bad'"),
+  ):
+    file.read('bad')
+
+
 def test_a_quantized_scale_that_is_nan_names_the_tensor(tmp_path):
   data = _random_blocks(_TYPES.Q4_K, rows=2, row_blocks=1)
   data[1, :2] = 0xFF
@@ -343,7 +352,7 @@ def test_cve_2025_53630_products_that_overflow(tmp_path, dims):
 @pytest.mark.parametrize('num_dims', [5, 2**16, 2**32 - 1])
 def test_too_many_axes(tmp_path, num_dims):
   tensor = _text('t') + struct.pack('<I', num_dims) + bytes(64)
-  _refused(_file(tmp_path, tensors=[tensor]), "tensor 't'", str(num_dims))
+  _refused(_file(tmp_path, tensors=[tensor]), "tensor 't'", f'{num_dims} axes')
 
 
 @pytest.mark.parametrize('offset', [32, 2**40, 2**63, 2**64 - 32])
@@ -375,6 +384,11 @@ def test_offsets_are_aligned(tmp_path):
 def test_an_alignment_that_is_no_power_of_two(tmp_path, value):
   entry = _entry('general.alignment', _U32, struct.pack('<I', value))
   _refused(_file(tmp_path, entries=[entry]), 'general.alignment', str(value))
+
+
+def test_an_alignment_below_zero(tmp_path):
+  entry = _entry('general.alignment', 5, struct.pack('<i', -32))
+  _refused(_file(tmp_path, entries=[entry]), 'general.alignment', '-32')
 
 
 def test_an_alignment_that_is_no_number(tmp_path):
