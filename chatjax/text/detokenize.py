@@ -22,7 +22,13 @@ class Detokenizer:
 
   def feed(self, ids: Iterable[int]) -> str:
     """The characters that these ids complete."""
-    return self._decoder.decode(b''.join(map(self._token_bytes, ids)))
+    text = self._decoder.decode(b''.join(map(self._token_bytes, ids)))
+    held, _ = self._decoder.getstate()
+    # Half of a surrogate pair never becomes a character, but Python's decoder
+    # says so only one byte later.
+    if held[:1] == b'\xed' and held[1:] >= b'\xa0':
+      text += self.flush()
+    return text
 
   def flush(self) -> str:
     """What the end of the stream leaves: U+FFFD for a cut character."""
