@@ -106,6 +106,12 @@ def test_render_shows_what_encode_encodes():
   )
 
 
+def test_no_mark_is_left_in_escaped_json():
+  chat = make('{{ messages[0].content | tojson(ensure_ascii=True) }}')
+  messages = [{'role': 'user', 'content': '<a>\u00e9'}]
+  assert chat.render(messages) == '"<a>\\u00e9"'
+
+
 def test_template_errors_are_the_request_s():
   chat = make("{{ raise_exception('no system role') }}")
   with pytest.raises(types.RequestError, match='no system role') as caught:

@@ -40,7 +40,9 @@ BOMBS = {
     '{{ ns.x == ns.y }}'
   ),
   'tree_of_dicts': (
-    NEST + "{% set ns.x = {'a': ns.x, 'b': ns.x} %}{% endfor %}{{ ns.x }}"
+    '{% set ns = namespace(x={}, y={}) %}{% for i in range(25) %}'
+    "{% set ns.x = {'a': ns.x, 'b': ns.x} %}"
+    "{% set ns.y = {'a': ns.y, 'b': ns.y} %}{% endfor %}{{ ns.x == ns.y }}"
   ),
   'tree_of_views': (
     "{% set ns = namespace(x={'a': 1}) %}{% for i in range(60) %}"
@@ -174,6 +176,22 @@ def test_nothing_of_python_is_in_reach(source):
 )  # fmt: skip
 def test_ordinary_templates_work(source, text):
   assert render(source, x='<b>') == text
+
+
+@pytest.mark.parametrize(
+  'loop',
+  [
+    '{{% for i in range({n}) %}}{text}{{% endfor %}}',
+    '{{% macro f() %}}{text}{{% endmacro %}}'
+    '{{% for i in range({n}) %}}{{{{ f() }}}}{{% endfor %}}',
+  ],
+)
+def test_literal_text_of_loops_is_paid_for(loop):
+  budget = meter.Budget(work=100_000)
+  text = 'A' * 9000
+  assert render(loop.format(n=5, text=text), budget) == text * 5
+  with pytest.raises(sandbox.TemplateError, match='too large'):
+    render(loop.format(n=50, text=text), budget)
 
 
 def test_raise_exception_says_what_the_template_says():

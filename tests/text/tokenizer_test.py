@@ -69,6 +69,15 @@ def test_longest_special_spelling_wins():
   ]
 
 
+def test_a_special_spelling_inside_another_is_not_seen_twice():
+  metadata = vocabularies.bpe_metadata()
+  metadata['tokenizer.ggml.tokens'] += ['[[x]', '[x]']
+  metadata['tokenizer.ggml.token_type'] += [3, 3]
+  tokenizer = tokenizer_lib.from_gguf(metadata)
+  size = tokenizer.vocab_size
+  assert tokenizer.encode_template('[[x][x]') == [size - 2, size - 1]
+
+
 def test_a_mark_splits_a_spelling_and_vanishes():
   ids = TOKENIZER.encode_template('<\ufdd0|im_end|>', mark='\ufdd0')
   assert ids == TOKENIZER.encode('<|im_end|>')
