@@ -138,7 +138,7 @@ class EngineConfig:
     page_size: positions per cache page, also the attention block.
     chunk: prompt tokens per prefill program; a multiple of `page_size`.
     cache_tokens: positions in the page pool; 0 is `max_rows * context`
-      bounded by 32,768.
+      bounded by 16,384.
     decode_steps: tokens per row and dispatch at most.
     prefill_burst: prefill chunks between two decode blocks at most.
     max_queue: choices that may wait for a row; one more is refused.
@@ -186,7 +186,7 @@ class EngineConfig:
   @property
   def num_pages(self) -> int:
     """Pages in the pool; page 0 and a spare for a forked tail included."""
-    bound = max(self.context, 32_768 // self.page_size * self.page_size)
+    bound = max(self.context, 16_384 // self.page_size * self.page_size)
     tokens = self.cache_tokens or min(self.max_rows * self.context, bound)
     return tokens // self.page_size + 2
 

@@ -5,7 +5,8 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).parent.parent / 'chatjax'
 LAYER = {
-    'config': 0, 'types': 0,
+    'types': -1,
+    'config': 0,
     'text': 1,
     'nn': 2, 'ckpt': 2,
     'models': 3, 'sampling': 3,
@@ -17,7 +18,6 @@ LAYER = {
 }  # fmt: skip
 NO_JAX = {'types', 'config', 'text', 'protocol', 'serve'}
 NO_JAX_FILES = {'engine/scheduler.py', 'engine/blocks.py'}
-ONLY_NN = {'flax'}
 
 
 def owner(path: pathlib.Path) -> str:

@@ -1,0 +1,64 @@
+"""Tiny random-weight models: every branch of the decoder in milliseconds."""
+
+from __future__ import annotations
+
+import hashlib
+
+import jax
+
+from chatjax import config as config_lib
+from chatjax.models import load
+from chatjax.nn import transformer
+
+_LOCAL, _GLOBAL = config_lib.LayerKind.LOCAL, config_lib.LayerKind.GLOBAL
+_SIZES = {
+  'vocab_size': 259,
+  'num_layers': 3,
+  'embed_dim': 32,
+  'num_heads': 4,
+  'num_kv_heads': 2,
+  'head_dim': 16,
+  'mlp_dim': 48,
+  'max_context': 512,
+}
+
+# As Llama, Qwen2 and Gemma 3 differ from one another.
+CONFIGS = {
+  'llama': config_lib.ModelConfig(**_SIZES),
+  'qwen2': config_lib.ModelConfig(
+    **_SIZES, qkv_bias=True, tie_embeddings=False
+  ),
+  'gemma3': config_lib.ModelConfig(
+    **_SIZES,
+    layer_kinds=(_LOCAL, _GLOBAL, _LOCAL),
+    sliding_window=20,
+    local_rope_theta=1000.0,
+    embed_scale=32**0.5,
+    activation='gelu_tanh',
+    qk_norm=True,
+    post_norms=True,
+  ),
+}
+
+ENGINE = config_lib.EngineConfig(
+  dtype='int8',
+  max_rows=4,
+  context=128,
+  page_size=8,
+  chunk=16,
+  decode_steps=3,
+  cache_tokens=512,
+)
+
+
+def weights(family: str, dtype: str, seed: int = 0) -> load.Weights:
+  """A model of random weights; ids are bytes and three special tokens."""
+  config = CONFIGS[family]
+  model = transformer.Transformer(config, dtype)
+  return load.Weights(
+    config=config,
+    params=model.init(jax.random.key(seed)),
+    metadata={},
+    digest=hashlib.sha256(f'{family}-{dtype}-{seed}'.encode()).hexdigest(),
+    dtype=dtype,
+  )
