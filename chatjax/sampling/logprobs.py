@@ -1,0 +1,62 @@
+"""Raw log-probabilities: natural logarithms under the model's own logits.
+
+Penalties, biases, masks, temperature and truncation do not touch them.
+"""
+
+from __future__ import annotations
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from chatjax.sampling import mass
+from chatjax.sampling import ranking
+from chatjax.sampling import tiles
+
+# OpenAI's bound on `top_logprobs`.
+MAX_TOP = 20
+
+
+def log_normalizer(logits_V: jax.Array) -> jax.Array:
+  """log(sum(exp(logits))), f32.
+
+  The sum is one of integers (see `mass`), so its bits do not depend on how
+  rows are batched. The result is NaN for a broken row: one that holds NaN
+  or +inf, or nothing but -inf.
+  """
+  logits_U = tiles.pad(logits_V, -jnp.inf)
+  top = tiles.largest(logits_U)
+  weight_U = lax.optimization_barrier(jnp.exp(logits_U - top))
+  log_z = top + mass.log(mass.total(weight_U))
+  return jnp.where(jnp.isfinite(top), log_z, jnp.nan)
+
+
+def top_row(
+  logits_V: jax.Array, log_z: jax.Array, wanted: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """The likeliest tokens by (logit descending, id ascending).
+
+  Args:
+    logits_V: f32[V], the model's own.
+    log_z: f32, its `log_normalizer`.
+    wanted: bool; under `lax.map` a row that does not ask costs nothing.
+
+  Returns:
+    ids i32[MAX_TOP] and log-probabilities f32[MAX_TOP]; -1 and -inf where
+    not wanted and past the end of a small vocabulary.
+  """
+  nothing = (
+    jnp.full(MAX_TOP, -1, jnp.int32),
+    jnp.full(MAX_TOP, -jnp.inf, jnp.float32),
+  )
+
+  def best():
+    logits_U = tiles.pad(ranking.plain_zeros(logits_V), -jnp.inf)
+    logit_k, token_k = ranking.best(logits_U, MAX_TOP)
+    is_token_k = token_k < logits_V.shape[0]
+    return (
+      jnp.where(is_token_k, token_k, nothing[0]),
+      jnp.where(is_token_k, logit_k - log_z, nothing[1]),
+    )
+
+  return lax.cond(wanted, best, lambda: nothing)
