@@ -70,7 +70,7 @@ class Engine:
       compiled, self._model, config, self._params, cache
     )
     _log.info('decode widths proven bit-equal: %s', widths)
-    self._programs = selfcheck.restrict(compiled, widths)
+    self.programs = selfcheck.restrict(compiled, widths)
     self._state = programs_lib.init_state(self._model, config)
     self.fingerprint_parts = fingerprint.parts(
       weights, config, widths=widths, prompt_format=prompt_format
@@ -103,6 +103,16 @@ class Engine:
   @property
   def is_alive(self) -> bool:
     return self._thread.is_alive() and not self._is_closing
+
+  @property
+  def num_pages_used(self) -> int:
+    return self._scheduler.pool.num_used
+
+  @property
+  def num_open(self) -> int:
+    """Choices that have not ended."""
+    with self._wake:
+      return sum(job.num_open for job in self._open.values())
 
   def submit(self, request: types.TokenRequest, sink: types.Sink) -> None:
     """Queues a request.
@@ -234,13 +244,13 @@ class Engine:
     part = prompt[job.start : job.start + chunk]
     tokens_C = np.zeros(chunk, np.int32)
     tokens_C[: len(part)] = part
-    x_CD, self._cache = self._programs.prefill(
+    x_CD, self._cache = self.programs.prefill(
         self._params, self._cache, tokens_C, np.int32(job.start),
         self._table(job.pages),
     )  # fmt: skip
     job.start += len(part)
     if job.start == len(prompt):
-      job.logits = self._programs.score(
+      job.logits = self.programs.score(
         self._params, x_CD, np.int32(len(part) - 1)
       )
 
@@ -253,8 +263,8 @@ class Engine:
     """Draws the choice's first token; the row then decodes with the rest."""
     if row.tail_copy is not None:
       source, target = map(np.int32, row.tail_copy)
-      self._cache = self._programs.copy_page(self._cache, source, target)
-    self._state, emitted = self._programs.admit(
+      self._cache = self.programs.copy_page(self._cache, source, target)
+    self._state, emitted = self.programs.admit(
       self._state, row.logits, np.int32(row.slot), self._row_state(row)
     )
     row.logits = None
@@ -286,13 +296,13 @@ class Engine:
 
   def _decode_block(self) -> None:
     slots = sorted(self._scheduler.rows)
-    width = self._programs.width(len(slots))
+    width = self.programs.width(len(slots))
     live = None
     if self._config.dtype == 'int8':
       live = programs_lib.live_rows(slots, width, self._rows)
     keep_B = np.zeros(self._rows, bool)
     keep_B[slots] = True
-    self._cache, self._state, emitted = self._programs.decode[width](
+    self._cache, self._state, emitted = self.programs.decode[width](
         self._params, self._cache, self._state, live, keep_B,
         np.int32(self._config.decode_steps),
     )  # fmt: skip
