@@ -121,31 +121,37 @@ def by_bisection(
 ) -> Cut:
   """Finds the cut by bisection over the bits of the logits.
 
-  Arguments are those of `find`.
-
   Args:
+    logits_U: as in `find`.
+    weight_U: as in `find`.
+    top_k: as in `find`.
+    top_p: as in `find`.
     wanted: bool. Under `vmap` a branch not taken is computed all the same;
       the loops then run only as long as some row wants them.
   """
-  has_k, has_p = top_k > 0, top_p < 1
-  k = jnp.clip(top_k, 0, logits_U.shape[0]).astype(jnp.uint32)
-  one = wide.constant(mass.ONE)
-  # Counting is weighing with weight 1.
-  _, k_ones = wide.multiply(wide.U64(jnp.zeros_like(k), k), one)
-  cut = _prefix(
-    logits_U, jnp.ones_like(weight_U), k_ones, wanted=wanted & has_k
-  )
-  weight_U = jnp.where(cut.keeps(logits_U), weight_U, 0.0)
-  target = mass.fraction(top_p, mass.total(weight_U))
-  cut_p = _prefix(logits_U, weight_U, target, wanted=wanted & has_p)
-  return jax.tree.map(lambda a, b: jnp.where(has_p, a, b), cut_p, cut)
+
+  def stage(cut, is_p):
+    # Counting is weighing with weight 1.
+    left_U = jnp.where(cut.keeps(logits_U), weight_U, 0.0)
+    stage_U = jnp.where(is_p, left_U, 1.0)
+    k = jnp.clip(top_k, 0, logits_U.shape[0]).astype(jnp.uint32)
+    _, count = wide.multiply(
+      wide.U64(jnp.zeros_like(k), k), wide.constant(mass.ONE)
+    )
+    share = mass.fraction(top_p, mass.total(left_U))
+    target = wide.where(is_p, share, count)
+    is_on = jnp.where(is_p, top_p < 1, top_k > 0)
+    return _prefix(logits_U, stage_U, target, cut, wanted & is_on), None
+
+  cut, _ = lax.scan(stage, everything(), jnp.array([False, True]))
+  return cut
 
 
 def _prefix(
   logits_U: jax.Array,
   weight_U: jax.Array,
   target: wide.U64,
-  *,
+  otherwise: Cut,
   wanted: jax.Array,
 ) -> Cut:
   """The cut of the shortest prefix whose mass reaches `target`."""
@@ -178,4 +184,4 @@ def _prefix(
     token = mass.first_above(ties_U, missing)
     return Cut(ranking.unsortable(rank), token, jnp.bool_(True))
 
-  return lax.cond(wanted, search, everything)
+  return lax.cond(wanted, search, lambda: otherwise)

@@ -101,7 +101,7 @@ def log(mass: wide.U64) -> jax.Array:
 
 
 def _from_limbs(high: jax.Array, low: jax.Array) -> wide.U64:
-  """high * 2**22 + low for limbs, or sums of limbs, below 2**31."""
+  """Joins limbs, or sums of limbs, below 2**31: high * 2**22 + low."""
   high, low = high.astype(jnp.uint32), low.astype(jnp.uint32)
   return wide.add(
     wide.U64(high >> (32 - _LIMB_BITS), high << _LIMB_BITS),

@@ -97,8 +97,11 @@ def host_params(params: types.SamplingParams) -> SamplingParams:
   _check('frequency_penalty', params.frequency_penalty, -2, 2)
   # Far beyond use; a large logit stays finite.
   _check('repetition_penalty', params.repetition_penalty, 1e-3, 1e3)
+  temperature = params.temperature
+  # Devices flush the smallest floats to 0, which would be argmax.
+  temperature = max(temperature, MIN_TEMPERATURE) if temperature > 0 else 0.0
   return SamplingParams(
-    temperature=np.float32(params.temperature),
+    temperature=np.float32(temperature),
     top_k=np.int32(min(params.top_k, mass.MAX_VOCAB)),
     top_p=np.float32(params.top_p),
     min_p=np.float32(params.min_p),
@@ -139,6 +142,7 @@ def sample_row(
     allowed_V: bool[V], a grammar's mask.
     stop_ids: i32[N], padded with -1, for `min_tokens`.
   """
+  logits_V = jnp.asarray(logits_V)
   processed_V = logits_V
   if counts_V is not None:
     seen_V = counts_V > 0
@@ -156,7 +160,8 @@ def sample_row(
     processed_V = processors.mask_stops(
       processed_V, stop_ids, step, params.min_tokens
     )
-  token, fell_back = _draw(processed_V, params, keys.token_key(key, step))
+  words = keys.uniform_words(keys.token_key(key, step))
+  token, fell_back = _draw(processed_V, params, words)
   log_z = logprobs.log_normalizer(logits_V)
   is_open = processed_V[token] > -jnp.inf
   logprob = jnp.where(is_open, logits_V[token] - log_z, jnp.nan)
@@ -196,7 +201,7 @@ def _check(name: str, value: float, low: float, high: float) -> None:
 
 
 def _draw(
-  logits_V: jax.Array, params: SamplingParams, key: jax.Array
+  logits_V: jax.Array, params: SamplingParams, words: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """The token, i32, and whether the cut fell back, bool."""
   logits_U = tiles.pad(ranking.plain_zeros(logits_V), -jnp.inf)
@@ -213,7 +218,7 @@ def _draw(
     cut = cut_lib.find(logits_U, weight_U, params.top_k, params.top_p)
     is_kept_U = cut.keeps(logits_U) & (weight_U >= params.min_p)
     weight_U = jnp.where(is_kept_U, weight_U, 0.0)
-    return mass.draw(weight_U, keys.uniform_words(key)), cut.fell_back
+    return mass.draw(weight_U, words), cut.fell_back
 
   token, fell_back = lax.cond(params.temperature > 0, drawn, greedy)
   return jnp.minimum(token, logits_V.shape[0] - 1), fell_back

@@ -33,20 +33,20 @@ def constant(value: int) -> U64:
 
 
 def add(a: U64, b: U64) -> U64:
-  """a + b, wrapping."""
+  """Sum, wrapping."""
   lo = a.lo + b.lo
   carry = (lo < a.lo).astype(jnp.uint32)
   return U64(a.hi + b.hi + carry, lo)
 
 
 def subtract(a: U64, b: U64) -> U64:
-  """a - b, wrapping."""
+  """Difference, wrapping."""
   borrow = (a.lo < b.lo).astype(jnp.uint32)
   return U64(a.hi - b.hi - borrow, a.lo - b.lo)
 
 
 def less(a: U64, b: U64) -> jax.Array:
-  """a < b."""
+  """Whether a < b."""
   return (a.hi < b.hi) | ((a.hi == b.hi) & (a.lo < b.lo))
 
 
