@@ -1,0 +1,81 @@
+"""The `chatjax` command: finds the subcommand, and ends in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import importlib
+import os
+import sys
+
+from chatjax import types
+from chatjax.cli import flagset
+
+# Name -> what it does. Each is a module `cli/NAME.py`, imported when called:
+# asking for help must not wait for jax.
+COMMANDS = {
+  'chat': 'Answers one prompt, or talks in the terminal.',
+  'serve': 'Serves the OpenAI Chat Completions interface over HTTP.',
+  'bench': 'Measures speed and memory on this machine.',
+  'models': 'Lists the models and what of them is on this machine.',
+  'version': 'Prints the versions of chatjax and what it stands on.',
+}
+_INTERRUPTED = 130
+_PIPE_CLOSED = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs a command line (without the program's name); returns the exit code."""
+  try:
+    code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+    sys.stdout.flush()
+    return code
+  except flagset.UsageError as error:
+    return _fail(error, 2)
+  except types.ChatjaxError as error:
+    return _fail(error, 1)
+  except KeyboardInterrupt:
+    return _INTERRUPTED
+  except BrokenPipeError:
+    # The reader of the output is gone, and at exit Python would flush again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _PIPE_CLOSED
+
+
+def _dispatch(argv: list[str]) -> int:
+  if not argv or argv[0] in ('help', '-h', '-help', '--help'):
+    print(_help())
+    return 0 if argv else 2
+  name, rest = argv[0], argv[1:]
+  if name == '--version':
+    name = 'version'
+  if name not in COMMANDS:
+    near = flagset.nearest(name, COMMANDS)
+    raise flagset.UsageError(
+      f'Unknown command {name!r}; there are {", ".join(COMMANDS)}.{near}'
+    )
+  command = importlib.import_module(f'chatjax.cli.{name}')
+  values = flagset.new()
+  command.define(values)
+  arguments = flagset.parse(values, rest, command=name)
+  if values['help'].value:
+    print(flagset.describe(values, command.USAGE, COMMANDS[name]))
+    return 0
+  return command.run(values, arguments)
+
+
+def _help() -> str:
+  rows = [f'  {name:10}{line}' for name, line in COMMANDS.items()]
+  return '\n'.join([
+      'chatjax: open-weight chat models in JAX, reproducible bit for bit.', '',
+      'usage: chatjax COMMAND [flags]', '', *rows, '',
+      'chatjax COMMAND --help lists the flags of a command.',
+  ])  # fmt: skip
+
+
+def _fail(error: Exception, code: int) -> int:
+  print(f'chatjax: {error}', file=sys.stderr)
+  return code
+
+
+if __name__ == '__main__':
+  sys.exit(main())
