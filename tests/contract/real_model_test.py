@@ -1,0 +1,154 @@
+"""The seed contract on real models, as the product runs them."""
+
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import chatjax
+from chatjax import types
+from chatjax.testing import collect
+
+pytestmark = pytest.mark.real_model
+GOLDENS = pathlib.Path(__file__).parent.parent / 'models' / 'goldens'
+MODELS = ['smollm2-135m-instruct', 'qwen2.5-coder-0.5b-instruct']
+LENGTHS = (1, 63, 64, 65, 128, 130)
+MESSAGES = [{'role': 'user', 'content': 'Name a colour and say why.'}]
+PARAMS = {
+  'seed': 11, 'max_tokens': 16, 'logprobs': True, 'top_logprobs': 3,
+  'temperature': 1.0, 'top_p': 0.95, 'return_token_ids': True,
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module', params=MODELS)
+def model(request):
+  with chatjax.load(request.param) as loaded:
+    yield loaded
+    assert loaded.session.engine.num_pages_used == 0
+    assert loaded.session.engine.error is None
+
+
+@pytest.fixture(scope='module')
+def prompts(model):
+  text = np.load(GOLDENS / f'{model.model_id}.kl_text.npz')['ids']
+  return {n: tuple(text[i % 4, :n].tolist()) for i, n in enumerate(LENGTHS)}
+
+
+def start(model, prompt, *, seed=5, n=1, max_tokens=12, **fields):
+  fields = {'logprobs': True, 'top_logprobs': 5, **fields}
+  request = types.TokenRequest(
+    request_id=str(random.random()),
+    prompt_ids=prompt,
+    sampling=types.SamplingParams(**fields),
+    seed=seed,
+    stop_ids=frozenset(),
+    max_tokens=max_tokens,
+    n=n,
+  )
+  sink = collect.Collected(n)
+  model.session.engine.submit(request, sink)
+  return sink
+
+
+def bits(sink, choice=0):
+  assert sink.wait().failure is None
+  return sink.bits(choice)
+
+
+@pytest.fixture(scope='module')
+def alone(model, prompts):
+  """Every prompt's bits, with nobody else in flight."""
+  return {n: bits(start(model, prompt)) for n, prompt in prompts.items()}
+
+
+def test_d1_d3_in_a_crowd_at_every_chunk_border(model, prompts, alone):
+  crowd = []
+  for i, (n, prompt) in enumerate(prompts.items()):
+    mates = {'temperature': 1.5, 'top_k': 40, 'presence_penalty': 1.0}
+    start(model, prompt, seed=i, **mates)
+    crowd.append((n, start(model, prompt)))
+  for n, sink in crowd:
+    assert bits(sink) == alone[n], n
+
+
+@pytest.mark.parametrize('num_mates', [1, 2, 7])
+def test_d2_any_number_in_flight(model, prompts, alone, num_mates):
+  rng = random.Random(num_mates)
+  mates = []
+  for _ in range(num_mates):
+    mate = rng.choice(list(prompts.values()))
+    mates.append(start(model, mate, seed=rng.randrange(99), max_tokens=20))
+    time.sleep(rng.random() * 0.1)
+  assert bits(start(model, prompts[65])) == alone[65]
+  for mate in mates:
+    bits(mate)
+
+
+def test_d5_every_bit_of_the_seed_counts(model, prompts, alone):
+  seeds = [5 + 2**32, -1, 2**63 - 1]
+  sinks = [start(model, prompts[64], seed=seed) for seed in seeds]
+  seen = [tuple(sink.wait().ids()) for sink in sinks]
+  seen.append(tuple(token for token, _ in alone[64]))
+  assert len(set(seen)) == 4
+
+
+def test_n1_n2_choices(model, prompts, alone):
+  three = start(model, prompts[65], n=3)
+  assert bits(three, 0) == alone[65]
+  two = start(model, prompts[65], n=2)
+  assert [bits(two, i) for i in range(2)] == [bits(three, i) for i in range(2)]
+  next_seed = start(model, prompts[65], seed=6, n=2)
+  both = [three.ids(i) for i in range(3)]
+  both += [next_seed.wait().ids(i) for i in range(2)]
+  assert len({tuple(ids) for ids in both}) == 5
+
+
+def test_streamed_equals_whole(model):
+  whole = model.chat(MESSAGES, **PARAMS)
+  chunks = list(model.stream(MESSAGES, **PARAMS))
+  text = ''.join(c.choices[0].delta.content or '' for c in chunks if c.choices)
+  assert text == whole.choices[0].message.content
+  entries = [
+    entry
+    for chunk in chunks
+    if chunk.choices and chunk.choices[0].logprobs
+    for entry in chunk.choices[0].logprobs.content
+  ]
+  assert entries == whole.choices[0].logprobs.content
+  assert {chunk.system_fingerprint for chunk in chunks} == {
+    whole.system_fingerprint
+  }
+
+
+_RESTART = """
+import json, sys
+import chatjax
+model_id, messages, params = json.loads(sys.argv[1])
+with chatjax.load(model_id) as model:
+  answer = model.chat(messages, **params)
+print(answer.model_dump_json())
+"""
+
+
+def test_d7_another_process(model):
+  args = json.dumps([model.model_id, MESSAGES, PARAMS])
+  result = subprocess.run(
+    [sys.executable, '-c', _RESTART, args], capture_output=True, text=True
+  )
+  assert result.returncode == 0, result.stderr
+  there = json.loads(result.stdout.splitlines()[-1])
+  here = json.loads(model.chat(MESSAGES, **PARAMS).model_dump_json())
+  assert there['choices'] == here['choices']
+  assert there['system_fingerprint'] == here['system_fingerprint']
+
+
+def test_answers_make_sense(model):
+  """Not only equal bits: the right words."""
+  question = [{'role': 'user', 'content': 'What is the capital of France?'}]
+  answer = model.chat(question, temperature=0, max_tokens=24)
+  assert 'Paris' in answer.choices[0].message.content
