@@ -30,7 +30,7 @@ def test_a_broken_row_has_no_normalizer(bad):
 
 
 def test_the_likeliest_come_first_and_ties_by_id():
-  row_V = np.float32([0, 3, -0.0, 3, -np.inf, 1] + 30 * [-5.0])
+  row_V = np.float32([-0.0, 3, 0, 3, -np.inf, 1] + 30 * [-5.0])
   log_z = log_normalizer(row_V)
   ids, top = top_row(row_V, log_z, True)
   assert ids.tolist() == oracle.ranked(row_V)[:20]
