@@ -1,0 +1,110 @@
+"""A model in the parts that `chatjax bench` times one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import time
+
+import jax
+
+from chatjax import api
+from chatjax import config as config_lib
+from chatjax.ckpt import home as home_lib
+from chatjax.cli import progress as progress_lib
+from chatjax.engine import engine as engine_lib
+from chatjax.engine import programs
+from chatjax.engine import runtime
+from chatjax.models import load as load_lib
+from chatjax.models import registry
+from chatjax.text import tokenizer as tokenizer_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+  """A running engine, and what it took to start it.
+
+  Attributes:
+    load_s: from the weight file at home to parameters in memory.
+    was_converted: whether the converted weights were there already.
+    start_s: compilation, self-check and the rest until requests are served.
+    was_compiled: whether all programs came from the compilation cache.
+    weight_bytes: what a decode step reads of the parameters.
+  """
+
+  engine: engine_lib.Engine
+  tokenizer: tokenizer_lib.Tokenizer
+  sizes: config_lib.ModelConfig
+  cache_itemsize: int
+  load_s: float
+  was_converted: bool
+  start_s: float
+  was_compiled: bool
+  weight_bytes: int
+
+  def kv_bytes(self, context: float) -> float:
+    """Keys and values that one row with so many positions reads per step."""
+    seen = sum(
+      min(context, self.sizes.window(kind) or context)
+      for kind in self.sizes.layer_kinds
+    )
+    width = self.sizes.num_kv_heads * self.sizes.head_dim
+    return seen * 2 * width * self.cache_itemsize
+
+
+def load(
+  config: config_lib.Config,
+  *,
+  accept_license: bool,
+  report: Callable[[str, int, int], None],
+) -> Model:
+  """Does what `chatjax.load` does, with a clock."""
+  home = home_lib.home()
+  runtime.configure(home)
+  path = registry.fetch_weights(
+    config.model,
+    accept_license=accept_license,
+    progress=lambda done, total, label: report(api.FETCHING, done, total),
+  )
+  converted: list[int] = []
+
+  def on_convert(done: int, total: int) -> None:
+    converted.append(done)
+    report(api.CONVERTING, done, total)
+
+  begin_s = time.perf_counter()
+  weights = load_lib.load(
+    path,
+    registry.get(config.model).source.sha256,
+    dtype=config.engine.dtype,
+    checkpoints=home / 'checkpoints',
+    progress=on_convert,
+  )
+  loaded_s = time.perf_counter()
+  with progress_lib.CompileWatch() as watch:
+    engine = engine_lib.Engine(
+      weights,
+      config.engine,
+      progress=lambda done, total: report(api.COMPILING, done, total),
+    )
+  return Model(
+    engine=engine,
+    tokenizer=tokenizer_lib.from_gguf(weights.metadata),
+    sizes=weights.config,
+    cache_itemsize=jax.numpy.dtype(
+      programs.cache_dtype(config.engine)
+    ).itemsize,
+    load_s=loaded_s - begin_s,
+    was_converted=not converted,
+    start_s=time.perf_counter() - loaded_s,
+    was_compiled=watch.is_warm,
+    weight_bytes=_step_bytes(weights),
+  )
+
+
+def _step_bytes(weights: load_lib.Weights) -> int:
+  """All parameters; a table of embeddings only if it is the unembedding too."""
+  params = dict(weights.params)
+  if not weights.config.tie_embeddings:
+    del params['embed']
+  return sum(leaf.nbytes for leaf in jax.tree.leaves(params))
