@@ -8,7 +8,7 @@ import platform
 
 from absl import flags
 
-import chatjax
+from chatjax import __version__
 from chatjax.cli import flagset
 
 USAGE = 'chatjax version'
@@ -23,7 +23,7 @@ def define(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   del values
   flagset.refuse(arguments)
-  print(f'chatjax {chatjax.__version__}')
+  print(f'chatjax {__version__}')
   for package in _PACKAGES:
     print(f'{package} {metadata.version(package)}')
   print(f'python {platform.python_version()} on {platform.platform()}')

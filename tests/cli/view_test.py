@@ -3,6 +3,7 @@
 import io
 import re
 
+from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
@@ -107,6 +108,7 @@ def test_no_line_is_drawn_that_has_scrolled_off(monkeypatch):
          for run in re.findall('(?:\x1b\\[1A(?:\x1b\\[2K)?)+',
                                written.replace('\x1b[2K', ''))]  # fmt: skip
   assert 1 < max(ups) < 12
+  assert written.count('line 39') > 1  # seen as it came, not the top alone
   result = [line for line in screen(written) if line.strip()]
   assert [line.strip() for line in result] == [
     *(f'line {i}' for i in range(40)), 'End'
@@ -122,6 +124,7 @@ def test_what_is_finished_stays():
   assert view.finished(TEXT) > len(TEXT) / 2
 
 
+@example('a\n#a', 3)
 @given(st.text('a#->`*|1.\n =', max_size=60), st.integers(0, 60))
 def test_finished_blocks_do_not_depend_on_what_follows(text, cut):
   """What is finished now is finished at the same places later."""
