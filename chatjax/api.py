@@ -12,12 +12,14 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import concurrent.futures
 import dataclasses
 import hashlib
 from typing import Any
 
 from chatjax import config as config_lib
 from chatjax.chat import format as format_lib
+from chatjax.chat import named_formats
 from chatjax.chat import session as session_lib
 from chatjax.ckpt import home as home_lib
 from chatjax.engine import engine as engine_lib
@@ -131,14 +133,16 @@ def load(
     checkpoints=home / 'checkpoints',
     progress=lambda done, total: progress(CONVERTING, done, total),
   )
-  tokenizer = tokenizer_lib.from_gguf(weights.metadata)
+  with concurrent.futures.ThreadPoolExecutor(1) as helper:
+    tokenizer = helper.submit(tokenizer_lib.from_gguf, weights.metadata)
+    engine = engine_lib.Engine(
+      weights,
+      config,
+      prompt_format=_digest(_template(entry, weights.metadata)),
+      progress=lambda done, total: progress(COMPILING, done, total),
+    )
+  tokenizer = tokenizer.result()
   chat_format = _chat_format(entry, weights.metadata, tokenizer)
-  engine = engine_lib.Engine(
-    weights,
-    config,
-    prompt_format=_digest(chat_format.template_source),
-    progress=lambda done, total: progress(COMPILING, done, total),
-  )
   session = session_lib.Session(
     engine,
     tokenizer,
@@ -161,12 +165,18 @@ def _replace(
   return dataclasses.replace(config, **fields)
 
 
+def _template(entry: registry.Entry, metadata: Mapping[str, Any]) -> str:
+  """The file's own template, or the one that the registry names."""
+  if entry.chat_format != 'template':
+    return named_formats.TEMPLATES[entry.chat_format]
+  return metadata['tokenizer.chat_template']
+
+
 def _chat_format(
   entry: registry.Entry,
   metadata: Mapping[str, Any],
   tokenizer: tokenizer_lib.Tokenizer,
 ) -> format_lib.ChatFormat:
-  """The file's own template, or the format that the registry names."""
   if entry.chat_format != 'template':
     return format_lib.ChatFormat.named(entry.chat_format, tokenizer)
   spell = lambda token_id: (
@@ -174,7 +184,7 @@ def _chat_format(
   )
   eos_id = metadata.get('tokenizer.ggml.eos_token_id')
   return format_lib.ChatFormat.from_template(
-    metadata['tokenizer.chat_template'],
+    _template(entry, metadata),
     bos_token=spell(tokenizer.bos_id),
     eos_token=spell(None if eos_id is None else int(eos_id)),
     tokenizer=tokenizer,

@@ -41,8 +41,9 @@ def log_probs(model_id: str, dtype: str, ids_RT: np.ndarray) -> Iterator:
   )
   model = transformer.Transformer(weights.config, dtype)
   run = jax.jit(lambda p, ids: jax.nn.log_softmax(model.dense(p, ids)))
+  params = weights.restore()
   for ids_T in ids_RT:
-    yield run(weights.params, jnp.asarray(ids_T))
+    yield run(params, jnp.asarray(ids_T))
 
 
 def compare(model_id: str, dtype: str) -> dict[str, float]:

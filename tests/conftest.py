@@ -1,6 +1,9 @@
 """Shared settings: the strictest jax, so that a slip fails early."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
@@ -14,6 +17,15 @@ jax.config.update(
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_debug_key_reuse', True)
+
+
+# Engines of one config compile once per run, not once per test.
+_compiled = tempfile.mkdtemp(prefix='chatjax-compiled-')
+atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+if 'CHATJAX_TEST_DEVICES' not in os.environ:
+  jax.config.update('jax_compilation_cache_dir', _compiled)
 
 
 def pytest_addoption(parser):

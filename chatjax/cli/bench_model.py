@@ -104,7 +104,9 @@ def load(
 
 def _step_bytes(weights: load_lib.Weights) -> int:
   """All parameters; a table of embeddings only if it is the unembedding too."""
-  params = dict(weights.params)
+  params = dict(weights.abstract)
   if not weights.config.tie_embeddings:
     del params['embed']
-  return sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+  return sum(
+    leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)
+  )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
+import concurrent.futures
 import logging
 import threading
 from typing import Any
@@ -60,14 +61,17 @@ class Engine:
     """
     self._model = weights.config
     self._config = config
-    self._params = weights.params
     self._rows = programs_lib.num_rows(config)
+    # Reading the weights and compiling for their shapes go side by side.
+    with concurrent.futures.ThreadPoolExecutor(1) as reader:
+      params = reader.submit(weights.restore)
+      compiled = programs_lib.compile_all(
+        self._model, config, weights.abstract, progress
+      )
+      self.params = params.result()
     cache = programs_lib.init_cache(self._model, config)
-    compiled = programs_lib.compile_all(
-      self._model, config, self._params, progress
-    )
     widths, self._cache = selfcheck.equal_widths(
-      compiled, self._model, config, self._params, cache
+      compiled, self._model, config, self.params, cache
     )
     _log.info('decode widths proven bit-equal: %s', widths)
     self.programs = selfcheck.restrict(compiled, widths)
@@ -245,13 +249,13 @@ class Engine:
     tokens_C = np.zeros(chunk, np.int32)
     tokens_C[: len(part)] = part
     x_CD, self._cache = self.programs.prefill(
-        self._params, self._cache, tokens_C, np.int32(job.start),
+        self.params, self._cache, tokens_C, np.int32(job.start),
         self._table(job.pages),
     )  # fmt: skip
     job.start += len(part)
     if job.start == len(prompt):
       job.logits = self.programs.score(
-        self._params, x_CD, np.int32(len(part) - 1)
+        self.params, x_CD, np.int32(len(part) - 1)
       )
 
   def _table(self, pages: tuple[int, ...]) -> np.ndarray:
@@ -303,7 +307,7 @@ class Engine:
     keep_B = np.zeros(self._rows, bool)
     keep_B[slots] = True
     self._cache, self._state, emitted = self.programs.decode[width](
-        self._params, self._cache, self._state, live, keep_B,
+        self.params, self._cache, self._state, live, keep_B,
         np.int32(self._config.decode_steps),
     )  # fmt: skip
     emitted = _fetch(emitted)

@@ -51,12 +51,15 @@ def num_rows(config: config_lib.EngineConfig) -> int:
 
 
 def width_ladder(config: config_lib.EngineConfig) -> tuple[int, ...]:
-  """Powers of two up to the row count; float models know one width."""
+  """Row counts that integer products are compiled for.
+
+  A product of 2 to 8 rows waits for the weights, so 4 would gain nothing.
+  Float models know one width.
+  """
   rows = num_rows(config)
   if config.dtype != 'int8':
     return (rows,)
-  ladder = [2**i for i in range(1, 9) if 2**i < rows]
-  return (*ladder, rows)
+  return (*(width for width in (2, 8, 16, 32, 64, 128) if width < rows), rows)
 
 
 def cache_dtype(config: config_lib.EngineConfig) -> str:
@@ -102,33 +105,30 @@ def compile_all(
   params: Any,
   progress: Progress = lambda done, total: None,
 ) -> Programs:
-  """Lowers and compiles everything, two programs at a time."""
-  lowered = _lower_all(model, config, params)
-  done = 0
+  """Lowers and compiles everything; compiling overlaps with lowering."""
+  plan = _plan(model, config, params)
   compiled = {}
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
-    futures = {pool.submit(one.compile): name for name, one in lowered.items()}
+    futures = {
+      pool.submit(program.lower(*args).compile): name
+      for name, (program, args) in plan.items()
+    }
     for future in concurrent.futures.as_completed(futures):
       compiled[futures[future]] = future.result()
-      done += 1
-      progress(done, len(lowered))
+      progress(len(compiled), len(plan))
   decode = {
     width: compiled.pop(('decode', width)) for width in width_ladder(config)
   }
   return Programs(decode=decode, **compiled)
 
 
-def _lower_all(model, config, params) -> dict[Any, Any]:
-  batching = 'map' if jax.default_backend() == 'cpu' else 'vmap'
+def _plan(model, config, params) -> dict[Any, tuple[Any, tuple[Any, ...]]]:
+  """Name -> (jitted function, abstract arguments); slow compiles first."""
   step = step_lib.Step(
     model=transformer.Transformer(model, config.dtype),
     max_steps=config.decode_steps,
-    batching=batching,
+    batching='map' if jax.default_backend() == 'cpu' else 'vmap',
   )
-  abstract = lambda tree: jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree
-  )
-  params = abstract(params)
   cache = jax.eval_shape(lambda: init_cache(model, config))
   state = jax.eval_shape(lambda: init_state(model, config))
   row = jax.eval_shape(
@@ -142,19 +142,20 @@ def _lower_all(model, config, params) -> dict[Any, Any]:
   rows = num_rows(config)
   keep_B = jax.ShapeDtypeStruct((rows,), jnp.bool_)
   jit = lambda fn, *donate: jax.jit(fn, donate_argnums=donate)
-  lowered = {
-    'prefill': jit(step.prefill, 1).lower(
-      params, cache, i32(config.chunk), i32(), i32(config.pages_per_row)
-    ),
-    'score': jit(step.score).lower(params, x_CD, i32()),
-    'admit': jit(step.admit, 0).lower(state, logits_V, i32(), row),
-    'copy_page': jit(step_lib.copy_page, 0).lower(cache, i32(), i32()),
-  }
+  plan = {}
   for width in width_ladder(config):
     live = quant.LiveRows(i32(width), i32(rows))
     if config.dtype != 'int8':
       live = None
-    lowered['decode', width] = jit(step.decode, 1, 2).lower(
-      params, cache, state, live, keep_B, i32()
-    )
-  return lowered
+    args = params, cache, state, live, keep_B, i32()
+    plan['decode', width] = jit(step.decode, 1, 2), args
+  tokens_C, table_P = i32(config.chunk), i32(config.pages_per_row)
+  return plan | {
+    'prefill': (
+      jit(step.prefill, 1),
+      (params, cache, tokens_C, i32(), table_P),
+    ),
+    'admit': (jit(step.admit, 0), (state, logits_V, i32(), row)),
+    'score': (jit(step.score), (params, x_CD, i32())),
+    'copy_page': (jit(step_lib.copy_page, 0), (cache, i32(), i32())),
+  }

@@ -173,6 +173,7 @@ def copy_page(
   return cache_lib.copy_page(cache, source, target)
 
 
+@jax.jit  # traced once for all programs
 def _draw(row: RowState, logits_V: jax.Array) -> Emitted:
   """Draws one row's next token."""
   draw = sampler.sample_row(

@@ -40,16 +40,18 @@ class LoadError(types.ChatjaxError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Weights:
-  """A model's sizes and parameters.
+  """A model's sizes and the way to its parameters.
 
   Attributes:
-    params: nested dict of arrays and QTensors.
+    abstract: the parameters' tree as shapes and dtypes.
+    restore: reads the parameters: a nested dict of arrays and QTensors.
     metadata: what the weight file says besides tensors.
     digest: sha256 of the weight file.
   """
 
   config: config_lib.ModelConfig
-  params: Any
+  abstract: Any
+  restore: Callable[[], Any]
   metadata: Mapping[str, Any]
   digest: str
   dtype: str
@@ -130,10 +132,10 @@ def load(
   checkpoints: pathlib.Path,
   progress: Progress = lambda done, total: None,
 ) -> Weights:
-  """Loads a GGUF file's weights in a dtype.
+  """Makes a GGUF file's weights ready to be restored in a dtype.
 
   The first call converts and keeps an Orbax checkpoint under `checkpoints`;
-  later calls restore it.
+  later calls find it.
   """
   with gguf.GGUF.open(path) as file:
     kind = _family(file, path)
@@ -149,8 +151,11 @@ def load(
         raise LoadError(f'{path.name}: {e}') from e
       orbax.save(folder, params, manifest)
       del params
-    params = orbax.restore(folder, abstract)
     return Weights(
-        config=config, params=params, metadata=file.metadata, digest=digest,
-        dtype=dtype,
-    )  # fmt: skip
+      config=config,
+      abstract=abstract,
+      restore=lambda: orbax.restore(folder, abstract),
+      metadata=file.metadata,
+      digest=digest,
+      dtype=dtype,
+    )

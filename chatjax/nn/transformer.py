@@ -78,6 +78,16 @@ class Block(nn.Module):
 
 # Layers of one kind have the same shapes: jit traces them once a program.
 @functools.partial(jax.jit, static_argnames='block')
+def _init_block(block, key):
+  position_T = jnp.zeros(1, jnp.int32)
+  angles = rope.angles(
+    position_T, head_dim=block.config.head_dim, theta=block.config.rope_theta
+  )
+  x_TD = jnp.zeros((1, block.config.embed_dim))
+  return block.init(key, x_TD, angles, attention.Dense(), None)['params']
+
+
+@functools.partial(jax.jit, static_argnames='block')
 def _run_block(block, params, x_TD, angles, attend, cache, live):
   return block.apply({'params': params}, x_TD, angles, attend, cache, live)
 
@@ -122,20 +132,17 @@ class Transformer:
     """Random parameters, boxed with the names of their logical axes."""
     cfg = self.config
     keys = iter(jax.random.split(key, cfg.num_layers + 3))
-    tokens_T = jnp.zeros(1, jnp.int32)
-    x_TD = jnp.zeros((1, cfg.embed_dim))
-    angles = self._angles(tokens_T)
-    init = lambda module, *args, **kw: module.init(next(keys), *args, **kw)[
-      'params'
-    ]
-    params = {'embed': init(self._table, tokens_T, method='lookup')}
+    tokens_T, x_TD = jnp.zeros(1, jnp.int32), jnp.zeros((1, cfg.embed_dim))
+
+    def table():
+      return self._table.init(next(keys), tokens_T, method='lookup')['params']
+
+    params = {'embed': table()}
     for layer, kind in enumerate(cfg.layer_kinds):
-      params[f'layer_{layer}'] = init(
-        self._block(kind), x_TD, angles[kind], attention.Dense(), None
-      )
-    params['final_norm'] = init(self._final_norm, x_TD)
+      params[f'layer_{layer}'] = _init_block(self._block(kind), next(keys))
+    params['final_norm'] = self._final_norm.init(next(keys), x_TD)['params']
     if not cfg.tie_embeddings:
-      params['unembed'] = init(self._table, tokens_T, method='lookup')
+      params['unembed'] = table()
     return params
 
   def init(self, key: jax.Array) -> Params:

@@ -57,7 +57,8 @@ def weights(family: str, dtype: str, seed: int = 0) -> load.Weights:
   model = transformer.Transformer(config, dtype)
   return load.Weights(
     config=config,
-    params=model.init(jax.random.key(seed)),
+    abstract=model.abstract_params(),
+    restore=lambda: model.init(jax.random.key(seed)),
     metadata={},
     digest=hashlib.sha256(f'{family}-{dtype}-{seed}'.encode()).hexdigest(),
     dtype=dtype,

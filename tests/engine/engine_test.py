@@ -281,12 +281,15 @@ def test_full_queue_is_503():
 
 def test_broken_weights_fail_the_request_and_not_the_engine():
   weights = tiny.weights('llama', 'float32')
-  params = dict(weights.params)
-  w = params['final_norm']['w'].at[3].set(np.nan)
-  params['final_norm'] = {'w': w}
-  weights = dataclasses.replace(weights, params=params)
+
+  def restore():
+    params = weights.restore()
+    w = params['final_norm']['w'].at[3].set(np.nan)
+    return {**params, 'final_norm': {'w': w}}
+
+  broken = dataclasses.replace(weights, restore=restore)
   config = dataclasses.replace(tiny.ENGINE, dtype='float32')
-  engine = engine_lib.Engine(weights, config)
+  engine = engine_lib.Engine(broken, config)
   sink = start(engine, request(n=2)).wait()
   assert 'not numbers' in str(sink.failure)
   assert engine.is_alive

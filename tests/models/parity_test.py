@@ -55,12 +55,12 @@ def prefill(engine, weights, ids, positions):
     tokens = np.zeros(chunk, np.int32)
     tokens[: len(ids[start : start + chunk])] = ids[start : start + chunk]
     x, cache = programs.prefill(
-      weights.params, cache, tokens, np.int32(start), table
+      engine.params, cache, tokens, np.int32(start), table
     )
     for position in positions:
       if start <= position < start + chunk:
         index = np.int32(position - start)
-        out.append(np.asarray(programs.score(weights.params, x, index)))
+        out.append(np.asarray(programs.score(engine.params, x, index)))
   return np.stack(out)
 
 
