@@ -133,7 +133,10 @@ def load(
     checkpoints=home / 'checkpoints',
     progress=lambda done, total: progress(CONVERTING, done, total),
   )
-  with concurrent.futures.ThreadPoolExecutor(1) as helper:
+  with (
+    runtime.paused_gc(),
+    concurrent.futures.ThreadPoolExecutor(1) as helper,
+  ):
     tokenizer = helper.submit(tokenizer_lib.from_gguf, weights.metadata)
     engine = engine_lib.Engine(
       weights,

@@ -118,12 +118,12 @@ def _run_pip(
 
 
 def _folder_bytes(folder: pathlib.Path) -> int:
+  """Size of all files; pip removes some of them while they are counted."""
   total = 0
-  for path in folder.rglob('*'):
-    try:
-      total += path.stat().st_size if path.is_file() else 0
-    except OSError:  # It was there a moment ago.
-      continue
+  for parent, _, names in os.walk(folder):  # skips folders that are gone
+    for name in names:
+      with contextlib.suppress(OSError):
+        total += os.stat(os.path.join(parent, name)).st_size
   return total
 
 

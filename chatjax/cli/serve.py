@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 import os
 import signal
+import socket
 import sys
 
 from absl import flags
 
 from chatjax import config as config_lib
+from chatjax.chat import session as session_lib
 from chatjax.cli import flagset
 from chatjax.cli import loading
 from chatjax.cli import options
@@ -47,29 +49,27 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   signal.signal(signal.SIGTERM, lambda *unused: sys.exit(0))
   api_key = os.environ.get(_KEY_VARIABLE) or None
   allow_public = values['allow_public'].value
-  port = _free_port(serve, is_guarded=bool(api_key) or allow_public)
-  session = loading.load(config, accept_license=values['accept_license'].value)
-  try:
-    host = f'[{serve.host}]' if ':' in serve.host else serve.host
-    print(
-      f'chatjax serves {session.model_id} at http://{host}:{port}/v1'
-      f' ({session.engine.fingerprint})',
-      flush=True,
+  # Taken before anything slow is done: early callers wait in its backlog.
+  listener = server.listen(
+    serve.host, serve.port, is_guarded=bool(api_key) or allow_public
+  )
+  with listener:
+    session = loading.load(
+      config, accept_license=values['accept_license'].value
     )
-    server.run(
-      session,
-      host=serve.host,
-      port=port,
-      api_key=api_key,
-      allow_public=allow_public,
-      limits=limits_lib.Limits(max_n=serve.max_n),
-    )
-  finally:
-    session.engine.close()
+    try:
+      print(_ready_line(session, listener), flush=True)
+      limits = limits_lib.Limits(max_n=serve.max_n)
+      server.run(session, listener, api_key=api_key, limits=limits)
+    finally:
+      session.engine.close()
   return 0
 
 
-def _free_port(serve: config_lib.ServeConfig, *, is_guarded: bool) -> int:
-  """Finds out before anything slow is done that the port cannot be had."""
-  with server.listen(serve.host, serve.port, is_guarded=is_guarded) as probe:
-    return probe.getsockname()[1]
+def _ready_line(session: session_lib.Session, listener: socket.socket) -> str:
+  host, port = listener.getsockname()[:2]
+  host = f'[{host}]' if ':' in host else host
+  return (
+    f'chatjax serves {session.model_id} at http://{host}:{port}/v1'
+    f' ({session.engine.fingerprint})'
+  )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import contextlib
+import gc
 import pathlib
 
 import jax
@@ -22,3 +25,15 @@ def configure(home: pathlib.Path) -> None:
   # On a CPU the device works on the caller's cores: queueing ahead only adds
   # the cost of the queue.
   jax.config.update('jax_cpu_enable_async_dispatch', False)
+
+
+@contextlib.contextmanager
+def paused_gc() -> Iterator[None]:
+  """No garbage collection inside: tracing makes millions of live objects."""
+  was_enabled = gc.isenabled()
+  gc.disable()
+  try:
+    yield
+  finally:
+    if was_enabled:
+      gc.enable()

@@ -26,20 +26,21 @@ class ServeError(types.ChatjaxError):
 
 def run(
   session: session_lib.Session,
+  listener: socket.socket,
   *,
-  host: str = '127.0.0.1',
-  port: int = 8000,
   api_key: str | None = None,
-  allow_public: bool = False,
   limits: limits_lib.Limits | None = None,
 ) -> None:
   """Serves until SIGTERM or Ctrl-C; running answers are finished first.
 
-  Raises:
-    ServeError: the address is taken, or open to others without a key.
+  Args:
+    session: the loaded model.
+    listener: from `listen`; closed at the end.
+    api_key: asked of every request, if given.
+    limits: bounds on requests.
   """
-  listener = listen(host, port, is_guarded=bool(api_key) or allow_public)
   with listener:
+    host = listener.getsockname()[0]
     app = app_lib.create_app(
       session,
       limits=limits,

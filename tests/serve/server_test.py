@@ -51,7 +51,7 @@ server.run(
     fake_engine.FakeEngine(fake_engine.text_script('x' * 40), pause_s=0.05),
     byte_tokenizer.ByteTokenizer(), byte_tokenizer.ByteChatFormat(),
     model_id='tiny', sampler_version=1),
-  port=int(sys.argv[1]))
+  server.listen('127.0.0.1', int(sys.argv[1]), is_guarded=False))
 """
 
 
