@@ -6,4 +6,4 @@ source scripts/venv.sh
 make_venv dev
 "$BIN/ruff" format .
 "$BIN/ruff" check --fix .
-"$BIN/python" -m pytest -m 'not real_model' "$@"
+"$BIN/python" -m pytest -n 2 --dist loadfile -m 'not real_model' "$@"

@@ -8,6 +8,6 @@ source scripts/venv.sh
 make_venv dev
 "$BIN/ruff" check .
 "$BIN/ruff" format --check .
-"$BIN/python" -m pytest -m 'not real_model' "$@"
+"$BIN/python" -m pytest -n 2 --dist loadfile -m 'not real_model' "$@"
 # Real models run as the product runs them: one device, a process of their own.
 CHATJAX_TEST_DEVICES=1 "$BIN/python" -m pytest -m real_model "$@"

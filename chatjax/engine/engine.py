@@ -311,9 +311,10 @@ class Engine:
         np.int32(self._config.decode_steps),
     )  # fmt: skip
     emitted = _fetch(emitted)
-    for slot in slots:
-      row = self._scheduler.rows[slot]
-      self._deliver(row, jax.tree.map(lambda x, s=slot: x[:, s], emitted))
+    for row in [self._scheduler.rows[slot] for slot in slots]:
+      # A broken row takes its request's other rows with it.
+      if self._scheduler.rows.get(row.slot) is row:
+        self._deliver(row, jax.tree.map(lambda x, s=row.slot: x[:, s], emitted))
 
   def _deliver(
     self, row: scheduler_lib.Row, emitted: state_lib.Emitted

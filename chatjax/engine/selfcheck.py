@@ -14,12 +14,17 @@ import jax
 import numpy as np
 
 from chatjax import config as config_lib
+from chatjax import types
 from chatjax.engine import programs as programs_lib
 from chatjax.engine import state as state_lib
 from chatjax.nn import cache as cache_lib
 
 _SLOT = 1
 _NUM_STEPS = 2  # the second reads what the first one wrote
+
+
+class SelfCheckError(types.ChatjaxError):
+  """This machine does not keep a row's bits."""
 
 
 def _one_row(
@@ -61,7 +66,7 @@ def equal_widths(
     The widths that may be used, and the cache.
 
   Raises:
-    RuntimeError: not even the widest program keeps a row's bits in a crowd.
+    SelfCheckError: not even the widest program keeps a row's bits in a crowd.
   """
   rows = programs_lib.num_rows(config)
   empty = programs_lib.init_state(model, config)
@@ -88,7 +93,7 @@ def equal_widths(
   widest = programs.widths[-1]
   reference = run(widest, alone)
   if run(widest, crowd) != reference:
-    raise RuntimeError(
+    raise SelfCheckError(
       'A row decoded in a crowd differs from the same row alone on this'
       ' machine: the seed contract cannot be kept.'
     )

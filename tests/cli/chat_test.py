@@ -1,6 +1,5 @@
 """`chatjax chat`: one shot through pipes, a conversation through a pty."""
 
-import fcntl
 import json
 import os
 import pathlib
@@ -10,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import termios
 import time
 
 import pytest
@@ -92,13 +90,13 @@ class Terminal:
 
   def __init__(self, text, *arguments, pause_s=0.0):
     self.screen = ''
+    take = [sys.executable, '-c', _TAKE_TERMINAL]
     command = [sys.executable, str(FAKE), text, str(pause_s), 'chat']
-    # pty.fork would fork a process full of jax's threads.
     self._end, other = pty.openpty()
     env = os.environ | {'TERM': 'xterm', 'COLUMNS': '80', 'LINES': '24'}
     self._process = subprocess.Popen(
-      [*command, *arguments], stdin=other, stdout=other, stderr=other,
-      env=env, start_new_session=True, preexec_fn=_take_terminal,
+      [*take, *command, *arguments], stdin=other, stdout=other, stderr=other,
+      env=env, start_new_session=True,
     )  # fmt: skip
     os.close(other)
 
@@ -142,8 +140,13 @@ class Terminal:
     return bool(data)
 
 
-def _take_terminal():
-  fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+# The child takes the terminal itself: forking to run Python here (preexec_fn)
+# would fork a process full of jax's threads.
+_TAKE_TERMINAL = (
+  'import fcntl, os, sys, termios;'
+  'fcntl.ioctl(0, termios.TIOCSCTTY, 0);'
+  'os.execv(sys.argv[1], sys.argv[1:])'
+)
 
 
 def test_a_conversation_keeps_what_was_said(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from chatjax import types
 from chatjax.engine import engine as engine_lib
+from chatjax.engine import state as state_lib
 from chatjax.testing import collect
 from chatjax.testing import tiny
 
@@ -295,6 +296,27 @@ def test_broken_weights_fail_the_request_and_not_the_engine():
   assert engine.is_alive
   assert start(engine, request()).wait().failure
   assert engine.num_pages_used == 0
+  engine.close()
+
+
+def test_row_that_breaks_takes_its_siblings_and_nobody_else(monkeypatch):
+  engine = engine_lib.Engine(tiny.weights('llama', 'int8'), tiny.ENGINE)
+  want = run(engine, request())[0].bits()
+  fetch = engine_lib._fetch
+
+  def broken_fetch(tree):
+    emitted = jax.tree.map(np.array, fetch(tree))
+    if emitted.finish.ndim == 2:  # a decode block: the first request's row 0
+      emitted.finish[emitted.token[:, 0] >= 0, 0] = state_lib.BROKEN
+    return emitted
+
+  monkeypatch.setattr(engine_lib, '_fetch', broken_fetch)
+  twins, other = start(engine, request(n=2)), start(engine, request())
+  assert 'not numbers' in str(twins.wait().failure)
+  monkeypatch.undo()
+  assert other.wait().failure is None
+  assert other.bits() == want
+  assert engine.num_open == 0
   engine.close()
 
 
