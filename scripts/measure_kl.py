@@ -13,9 +13,11 @@ import pathlib
 
 from absl import app
 from absl import flags
+from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from chatjax.ckpt import home as home_lib
 from chatjax.engine import runtime
@@ -57,7 +59,9 @@ def compare(model_id: str, dtype: str) -> dict[str, float]:
     strict=True,
   )
   for ids_T, p_TV, q_TV in pairs:
-    kl.append(np.asarray((jnp.exp(p_TV) * (p_TV - q_TV)).sum(-1)))
+    kl.append(np.asarray(
+        optax.losses.kl_divergence_with_log_targets(q_TV, p_TV)
+    ))  # fmt: skip
     agree.append(np.asarray(p_TV.argmax(-1) == q_TV.argmax(-1)))
     following = jnp.asarray(ids_T[1:, None])
     nll.append([
@@ -78,6 +82,7 @@ def compare(model_id: str, dtype: str) -> dict[str, float]:
 
 def main(argv: list[str]) -> None:
   del argv
+  logging.set_verbosity(logging.WARNING)
   for name, value in compare(_MODEL.value, _DTYPE.value).items():
     print(f'{name:22} {value:.5g}')
 

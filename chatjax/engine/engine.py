@@ -20,7 +20,7 @@ from chatjax.engine import scheduler as scheduler_lib
 from chatjax.engine import selfcheck
 from chatjax.engine import state as state_lib
 from chatjax.models import load
-from chatjax.sampling import keys
+from chatjax.sampling import host_keys
 from chatjax.sampling import processors
 from chatjax.sampling import sampler
 
@@ -129,17 +129,17 @@ class Engine:
     job = scheduler_lib.Job(request=request, sink=sink)
     with self._wake:
       if not self.is_alive:
-        raise EngineDead(f'The engine does not run any more: {self.error}.')
+        raise EngineDead('The engine does not run any more.')
       if request.request_id in self._open:
         raise types.RequestError(
           f'Request id {request.request_id!r} is in use.', param='id'
         )
       bound = self._config.max_queue + self._config.max_rows
-      waiting = sum(job.num_open for job in self._open.values())
-      if waiting + request.n > bound:
+      num_open = sum(job.num_open for job in self._open.values())
+      if num_open + request.n > bound:
         raise types.RequestError(
-            f'{self._config.max_queue} choices are waiting already; try again'
-            ' later.', code='server_overloaded', status=503,
+            f'{num_open} choices are running or waiting already, of {bound} at'
+          ' most; try again later.', code='server_overloaded', status=503,
         )  # fmt: skip
       self._open[request.request_id] = job
       self._commands.append(lambda: self._scheduler.add(job))
@@ -176,6 +176,22 @@ class Engine:
           f' do not fit a context of {self.max_context}.',
           param='max_tokens', code='context_length_exceeded',
       )  # fmt: skip
+    # What the engine's thread will make of the request must not fail there.
+    sampler.host_params(request.sampling)
+    processors.bias_row(request.sampling.logit_bias, self.vocab_size)
+    if request.n < 1:
+      raise types.RequestError(
+        f'n={request.n} is below 1; ask for one choice or more.', param='n'
+      )
+    if not types.MIN_SEED <= request.seed <= types.MAX_SEED:
+      raise types.RequestError(
+        f'seed={request.seed} does not fit 64 signed bits.', param='seed'
+      )
+    if not all(0 <= stop_id < self.vocab_size for stop_id in request.stop_ids):
+      raise types.RequestError(
+        f'Stop token ids must be in 0..{self.vocab_size - 1}.',
+        param='stop_token_ids',
+      )
     if len(request.stop_ids) > state_lib.MAX_STOP_IDS:
       raise types.RequestError(
         f'{len(request.stop_ids)} stop token ids; at most'
@@ -196,7 +212,7 @@ class Engine:
       # Ruling: the thread may catch everything; it fails the open requests.
       _log.exception('the engine failed')
       self.error = e
-      self._fail_open(EngineDead(f'The engine failed: {e}'))
+      self._fail_open(EngineDead('The engine failed.'))
 
   def _wait_for_work(self) -> bool:
     """Takes commands; blocks while there is nothing to do."""
@@ -221,8 +237,7 @@ class Engine:
   def _fail_open(self, error: Exception) -> None:
     with self._wake:
       self._is_closing = True
-      while self._commands:
-        self._commands.popleft()()
+      self._commands.clear()
       jobs = list(self._open.values())
       self._open.clear()
     for job in jobs:
@@ -281,14 +296,14 @@ class Engine:
     in_prompt_V[list(request.prompt_ids)] = True
     stop_ids = np.full(state_lib.MAX_STOP_IDS, -1, np.int32)
     stop_ids[: len(request.stop_ids)] = sorted(request.stop_ids)
-    key = keys.choice_key(request.seed, row.choice)
+    key = host_keys.choice_words(request.seed, row.choice)
     return state_lib.RowState(
       token=np.int32(0),
       position=np.int32(len(request.prompt_ids) - 1),
       step=np.int32(0),
       limit=np.int32(request.max_tokens),
       active=np.bool_(True),
-      key=np.asarray(jax.random.key_data(key)),
+      key=np.asarray(key, np.uint32),
       params=sampler.host_params(sampling),
       counts_V=np.zeros(vocab_size, np.int32),
       in_prompt_V=in_prompt_V,
@@ -322,6 +337,7 @@ class Engine:
     """Hands one row's tokens [N] on, and ends the row if they say so."""
     job, sampling = row.job, row.job.request.sampling
     count = int((emitted.token >= 0).sum())
+    assert count, 'a row in a slot draws a token in every block'
     finish = int(emitted.finish[count - 1])
     if finish == state_lib.BROKEN:
       self._break(row)

@@ -19,6 +19,9 @@ from chatjax.ckpt import orbax
 from chatjax.models import load
 from chatjax.sampling import keys
 
+# What XLA reads beside its flags: the sizes of its thread pools.
+_ENVIRONMENT = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS', 'PJRT_NPROC', 'NPROC')
+
 
 def cpu_features() -> str:
   """What XLA compiles for on this processor: its flags, hashed."""
@@ -31,6 +34,13 @@ def cpu_features() -> str:
        if line.startswith(('flags', 'Features'))), ''
   )  # fmt: skip
   return hashlib.sha256(flags.encode()).hexdigest()[:16]
+
+
+def _num_threads() -> int:
+  """Cores that XLA may use."""
+  if hasattr(os, 'sched_getaffinity'):  # not on every system
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 def parts(
@@ -67,8 +77,8 @@ def parts(
     'platform': device.platform,
     'device_kind': device.device_kind,
     'cpu_features': cpu_features(),
-    'threads': len(os.sched_getaffinity(0)),
-    'xla_flags': os.environ.get('XLA_FLAGS', ''),
+    'threads': _num_threads(),
+    'environment': {name: os.environ.get(name, '') for name in _ENVIRONMENT},
     'matmul_precision': str(jax.config.jax_default_matmul_precision),
   }
 

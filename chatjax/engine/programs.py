@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
 from typing import Any
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +61,11 @@ def width_ladder(config: config_lib.EngineConfig) -> tuple[int, ...]:
   if config.dtype != 'int8':
     return (rows,)
   return (*(width for width in (2, 8, 16, 32, 64, 128) if width < rows), rows)
+
+
+def batching() -> Literal['map', 'vmap']:
+  """How the rows of a decode program run: one after another on a CPU."""
+  return 'map' if jax.default_backend() == 'cpu' else 'vmap'
 
 
 def cache_dtype(config: config_lib.EngineConfig) -> str:
@@ -127,7 +133,7 @@ def _plan(model, config, params) -> dict[Any, tuple[Any, tuple[Any, ...]]]:
   step = step_lib.Step(
     model=transformer.Transformer(model, config.dtype),
     max_steps=config.decode_steps,
-    batching='map' if jax.default_backend() == 'cpu' else 'vmap',
+    batching=batching(),
   )
   cache = jax.eval_shape(lambda: init_cache(model, config))
   state = jax.eval_shape(lambda: init_state(model, config))
@@ -157,5 +163,5 @@ def _plan(model, config, params) -> dict[Any, tuple[Any, tuple[Any, ...]]]:
     ),
     'admit': (jit(step.admit, 0), (state, logits_V, i32(), row)),
     'score': (jit(step.score), (params, x_CD, i32())),
-    'copy_page': (jit(step_lib.copy_page, 0), (cache, i32(), i32())),
+    'copy_page': (jit(cache_lib.copy_page, 0), (cache, i32(), i32())),
   }

@@ -80,10 +80,6 @@ class Scheduler:
     self._queue: collections.deque[Job] = collections.deque()
 
   @property
-  def num_waiting(self) -> int:
-    return len(self._queue)
-
-  @property
   def is_idle(self) -> bool:
     return not self._queue and not self.rows
 
@@ -126,7 +122,7 @@ class Scheduler:
     copies = len(shared) < len(job.pages)
     row = Row(
       job=job,
-      choice=job.next_choice,
+      choice=choice,
       slot=self._free_slots.pop(),
       pages=shared + own,
       tail_copy=(job.pages[full], own[0]) if copies else None,
@@ -149,6 +145,7 @@ class Scheduler:
   def cancel(self, job: Job, choice: int | None = None) -> None:
     """Ends a choice, or all of a job's; ended ones are ignored."""
     chosen = set(range(job.request.n)) if choice is None else {choice}
+    chosen &= set(range(job.request.n))
     for row in list(self.rows.values()):
       if row.job is job and row.choice in chosen:
         self.release(row)

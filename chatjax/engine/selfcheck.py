@@ -1,23 +1,25 @@
 """Start-up proof that the width of a decode program changes no bit.
 
-The same row is decoded alone through every width, and once among other rows
-through the widest. Widths whose log-probabilities differ in any bit from the
-widest are not used.
+The same row is decoded alone through every width; through the widest also in
+every slot at once, and among other rows. Widths whose log-probabilities (the
+drawn token's and the best twenty) differ in any bit are not used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from chatjax import config as config_lib
 from chatjax import types
 from chatjax.engine import programs as programs_lib
-from chatjax.engine import state as state_lib
 from chatjax.nn import cache as cache_lib
+from chatjax.sampling import logprobs
 
 _SLOT = 1
 _NUM_STEPS = 2  # the second reads what the first one wrote
@@ -27,23 +29,42 @@ class SelfCheckError(types.ChatjaxError):
   """This machine does not keep a row's bits."""
 
 
-def _one_row(
-  state: state_lib.RowState, slot: int, token: int, pages: list[int]
-) -> state_lib.RowState:
-  """Host copy of `state` with one active row that reports alternatives."""
-  state = jax.tree.map(np.array, state)
-  state.token[slot] = token
-  state.active[slot] = True
-  state.limit[slot] = np.iinfo(np.int32).max
-  state.num_top[slot] = 1
-  state.key[slot] = (0, slot)
-  state.table_P[slot, : len(pages)] = pages
-  return state
+class _Trial:
+  """Runs decode programs on made-up rows and returns rows' bits."""
 
+  def __init__(self, programs, model, config, params, cache):
+    self.cache = cache
+    self.slots = range(programs_lib.num_rows(config))
+    self._programs, self._params = programs, params
+    self._is_int8 = config.dtype == 'int8'
+    self._num_steps = min(_NUM_STEPS, config.decode_steps)
+    self._empty = jax.tree.map(
+      np.asarray, programs_lib.init_state(model, config)
+    )
 
-def _bits(emitted: state_lib.Emitted) -> bytes:
-  row = jax.tree.map(lambda x: np.asarray(x)[:, _SLOT].tobytes(), emitted)
-  return b''.join(jax.tree.leaves(row))
+  def run(self, width: int, tokens: Mapping[int, int]) -> dict[int, bytes]:
+    """Decodes one row per slot of `tokens`, all with the same key."""
+    state = jax.tree.map(np.array, self._empty)
+    for slot, token in tokens.items():
+      state.token[slot] = token
+      state.active[slot] = True
+      state.limit[slot] = np.iinfo(np.int32).max
+      state.num_top[slot] = logprobs.MAX_TOP
+      state.table_P[slot, 0] = 1 + slot  # a page holds all steps
+    live = programs_lib.live_rows(list(tokens), width, len(self.slots))
+    self.cache, _, emitted = self._programs.decode[width](
+      self._params,
+      self.cache,
+      jax.tree.map(jnp.asarray, state),
+      live if self._is_int8 else None,
+      np.ones(len(self.slots), bool),
+      np.int32(self._num_steps),
+    )
+    emitted = jax.tree.map(np.asarray, emitted)
+    return {
+      slot: b''.join(x[:, slot].tobytes() for x in jax.tree.leaves(emitted))
+      for slot in tokens
+    }
 
 
 def equal_widths(
@@ -66,39 +87,27 @@ def equal_widths(
     The widths that may be used, and the cache.
 
   Raises:
-    SelfCheckError: not even the widest program keeps a row's bits in a crowd.
+    SelfCheckError: the widest program does not give a row the same bits in
+      every slot and in any company.
   """
-  rows = programs_lib.num_rows(config)
-  empty = programs_lib.init_state(model, config)
+  trial = _Trial(programs, model, config, params, cache)
   token = model.vocab_size // 3
-  pages = -(-_NUM_STEPS // config.page_size)
-  table = lambda slot: [1 + slot * pages + i for i in range(pages)]
-  alone = _one_row(empty, _SLOT, token, table(_SLOT))
-  crowd = alone
-  for slot in range(min(rows, (config.num_pages - 1) // pages)):
-    mate_token = token if slot == _SLOT else (token + slot) % model.vocab_size
-    crowd = _one_row(crowd, slot, mate_token, table(slot))
-
-  def run(width, state):
-    nonlocal cache
-    slots = [int(slot) for slot in np.flatnonzero(state.active)]
-    live = programs_lib.live_rows(slots, width, rows)
-    cache, _, emitted = programs.decode[width](
-        params, cache, jax.tree.map(jax.numpy.asarray, state),
-        live if config.dtype == 'int8' else None,
-        np.ones(rows, bool), np.int32(min(_NUM_STEPS, config.decode_steps)),
-    )  # fmt: skip
-    return _bits(emitted)
-
   widest = programs.widths[-1]
-  reference = run(widest, alone)
-  if run(widest, crowd) != reference:
+  alone = trial.run(widest, {_SLOT: token})[_SLOT]
+  twins = trial.run(widest, dict.fromkeys(trial.slots, token))
+  mates = {slot: (token + slot) % model.vocab_size for slot in trial.slots}
+  crowd = trial.run(widest, mates | {_SLOT: token})[_SLOT]
+  if set(twins.values()) | {crowd} != {alone}:
     raise SelfCheckError(
       'A row decoded in a crowd differs from the same row alone on this'
       ' machine: the seed contract cannot be kept.'
     )
-  equal = [w for w in programs.widths[:-1] if run(w, alone) == reference]
-  return (*equal, widest), cache
+  equal = [
+    width
+    for width in programs.widths[:-1]
+    if trial.run(width, {_SLOT: token})[_SLOT] == alone
+  ]
+  return (*equal, widest), trial.cache
 
 
 def restrict(

@@ -1,4 +1,4 @@
-"""The device programs: prefill, score, admit, decode, copy_page.
+"""The device programs: prefill, score, admit, decode.
 
 All are pure functions; shapes come from the configs and the width of
 `live.rows`, everything else is data. Which of them computed a position
@@ -164,13 +164,6 @@ class Step:
       )
 
     return lax.map(row, jnp.arange(logits_BV.shape[0]))
-
-
-def copy_page(
-  cache: cache_lib.Cache, source: jax.Array, target: jax.Array
-) -> cache_lib.Cache:
-  """Copies a page on all layers; the cache is donated."""
-  return cache_lib.copy_page(cache, source, target)
 
 
 @jax.jit  # traced once for all programs

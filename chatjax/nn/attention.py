@@ -76,11 +76,16 @@ def over_pages(
   """
   size = cache.page_size
   T, K, G, H = q_TKGH.shape
+  last_position = jnp.max(positions_T)
 
   def block(j, carry):
     max_KTG, sum_KTG, acc_KTGH = carry
     k_SKH = cache.k[table_P[j]].astype(jnp.float32)
     v_SKH = cache.v[table_P[j]].astype(jnp.float32)
+    # Beyond the last query stands what a page's former owner left, perhaps
+    # NaN: 0 * NaN would carry it into this sequence.
+    written_S = j * size + jnp.arange(size) <= last_position
+    v_SKH = jnp.where(written_S[:, None, None], v_SKH, 0.0)
     visible_TS = _visible(positions_T, j * size + jnp.arange(size), window)
     visible = visible_TS[None, :, None, :]
     logits_KTGS = jnp.einsum('TKGH,SKH->KTGS', q_TKGH, k_SKH)
@@ -104,7 +109,7 @@ def over_pages(
   first = 0
   if window is not None:
     first = jnp.maximum(jnp.min(positions_T) - window + 1, 0) // size
-  last = jnp.max(positions_T) // size
+  last = last_position // size
   start = (
     jnp.full((K, T, G), -jnp.inf),
     jnp.zeros((K, T, G)),

@@ -74,13 +74,6 @@ def quantize(w: np.ndarray, num_out_axes: int) -> QTensor:
   return QTensor(values_NK.reshape(w.shape), scale_N.reshape(out_shape))
 
 
-def dequantize(w: QTensor) -> jax.Array:
-  """The float32 array that a QTensor stands for."""
-  num_in = w.values.ndim - w.scale.ndim
-  scale = w.scale.reshape(w.scale.shape + (1,) * num_in)
-  return w.values.astype(jnp.float32) * scale
-
-
 def _quantize_rows(x_TK: jax.Array) -> tuple[jax.Array, jax.Array]:
   peak_T1 = jnp.max(jnp.abs(x_TK), axis=-1, keepdims=True)
   scale_T1 = jnp.maximum(peak_T1 / 127, _MIN_SCALE)

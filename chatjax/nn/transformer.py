@@ -7,6 +7,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import chex
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -176,6 +177,8 @@ class Transformer:
       Hidden states after the last norm, f32[T, D], and the new cache.
     """
     cfg = self.config
+    chex.assert_rank(tokens_T, 1)
+    chex.assert_equal_shape([tokens_T, positions_T])
     angles = self._angles(positions_T)
     x_TD = self._table.apply(
       {'params': params['embed']}, tokens_T, method='lookup'

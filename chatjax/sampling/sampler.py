@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -92,7 +93,7 @@ def host_params(params: types.SamplingParams) -> SamplingParams:
   _check('top_p', params.top_p, 0, 1)
   _check('min_p', params.min_p, 0, 1)
   _check('top_k', params.top_k, 0, math.inf)
-  _check('min_tokens', params.min_tokens, 0, 2**31)
+  _check('min_tokens', params.min_tokens, 0, 2**31 - 1)
   _check('presence_penalty', params.presence_penalty, -2, 2)
   _check('frequency_penalty', params.frequency_penalty, -2, 2)
   # Far beyond use; a large logit stays finite.
@@ -143,6 +144,11 @@ def sample_row(
     stop_ids: i32[N], padded with -1, for `min_tokens`.
   """
   logits_V = jnp.asarray(logits_V)
+  chex.assert_rank(logits_V, 1)
+  chex.assert_axis_dimension_lteq(logits_V, 0, mass.MAX_VOCAB)
+  for array_V in (counts_V, in_prompt_V, bias_V, allowed_V):
+    if array_V is not None:
+      chex.assert_equal_shape([array_V, logits_V])
   processed_V = logits_V
   if counts_V is not None:
     seen_V = counts_V > 0

@@ -10,6 +10,7 @@ import pytest
 
 from chatjax import types
 from chatjax.engine import engine as engine_lib
+from chatjax.engine import programs as programs_lib
 from chatjax.engine import state as state_lib
 from chatjax.testing import collect
 from chatjax.testing import tiny
@@ -132,6 +133,19 @@ def test_d7_another_engine_gives_the_same(one_engine):
   assert [got.bits(0), got.bits(1)] == [want.bits(0), want.bits(1)]
   assert other.fingerprint == one_engine.fingerprint
   other.close()
+
+
+def test_rows_at_once_keep_the_contract_too(one_engine, monkeypatch):
+  """Accelerators run the rows of a program together, not in turn."""
+  want = run(one_engine, request())[0]
+  monkeypatch.setattr(programs_lib, 'batching', lambda: 'vmap')
+  engine = engine_lib.Engine(tiny.weights('gemma3', 'int8'), tiny.ENGINE)
+  alone = run(engine, request())[0]
+  mates = [request(p, seed=9, temperature=2.0) for p in PROMPTS.values()]
+  crowd = run(engine, *mates[:5], request(), *mates[5:])[5]
+  assert crowd.bits() == alone.bits()
+  assert alone.ids() == want.ids()
+  engine.close()
 
 
 def test_decode_steps_do_not_change_bits(one_engine):
@@ -259,12 +273,21 @@ def test_cancel_one_choice(one_engine):
     ({'max_tokens': 112}, 'max_tokens'),
     ({'max_tokens': 0}, 'max_tokens'),
     ({'stop_ids': range(65)}, 'stop_token_ids'),
+    ({'stop_ids': {259}}, 'stop_token_ids'),
+    ({'n': 0}, 'n'),
+    ({'seed': 2**63}, 'seed'),
+    ({'repetition_penalty': 1e-4}, 'repetition_penalty'),
+    ({'logit_bias': {259: 1.0}}, 'logit_bias'),
+    ({'min_tokens': 2**31}, 'min_tokens'),
+    ({'temperature': float('nan')}, 'temperature'),
   ],
 )
 def test_bad_requests_are_refused(one_engine, bad, param):
   with pytest.raises(types.RequestError) as error:
     start(one_engine, request(**bad))
   assert error.value.param == param
+  assert one_engine.is_alive
+  assert one_engine.num_open == 0
 
 
 def test_full_queue_is_503():
@@ -277,6 +300,41 @@ def test_full_queue_is_503():
   for sink in sinks:
     assert sink.wait().failure is None
   run(engine, request())
+  engine.close()
+
+
+def test_cancel_a_choice_before_it_has_a_row(one_engine):
+  """More choices than rows: the last one waits, and is never started."""
+  want = run(one_engine, request(n=5, max_tokens=60))[0]
+  victim = request(n=5, max_tokens=60)
+  sink = start(one_engine, victim)
+  one_engine.cancel(victim.request_id, 4)
+  one_engine.cancel(victim.request_id, 9)  # there is none: ignored
+  while len(sink.reasons) < 4:
+    time.sleep(0.01)
+  for choice in range(4):
+    assert sink.bits(choice) == want.bits(choice)
+  assert one_engine.num_open == 0
+
+
+def test_numbers_that_broke_do_not_reach_who_gets_the_pages_next():
+  """One token's embedding is NaN; its pages go to a clean request."""
+  weights = tiny.weights('qwen2', 'float32')
+  config = dataclasses.replace(
+    tiny.ENGINE, dtype='float32', cache_tokens=tiny.ENGINE.context
+  )
+
+  def restore():
+    params = weights.restore()
+    return {**params, 'embed': {'w': params['embed']['w'].at[65].set(np.nan)}}
+
+  broken = dataclasses.replace(weights, restore=restore)
+  engine = engine_lib.Engine(broken, config)
+  prompt = tuple(x for x in PROMPTS[50] if x != 65)
+  clean = {'prompt': prompt, 'logit_bias': {65: -100.0}}
+  want = run(engine, request(**clean))[0].bits()
+  assert start(engine, request((65,) * 60, max_tokens=60)).wait().failure
+  assert run(engine, request(**clean))[0].bits() == want
   engine.close()
 
 
@@ -342,7 +400,6 @@ def test_dead_engine_is_seen(monkeypatch):
 
 def test_nothing_is_compiled_after_the_start(one_engine):
   """Any mix of parameters runs on the executables of the start."""
-  run(one_engine, request())  # key derivation is jitted on first use
   count = []
   listener = lambda name, *_, **__: (
     count.append(name) if 'backend_compile' in name else None

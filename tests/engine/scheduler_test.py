@@ -110,9 +110,38 @@ def test_full_pool_still_forks():
   assert plan.pool.num_used == 0
 
 
+def test_a_choice_that_ended_before_it_was_placed_is_left_out():
+  plan, one = scheduler(rows=3), job(n=3)
+  plan.add(one)
+  plan.head()
+  plan.cancel(one, 0)
+  plan.cancel(one, 7)  # there is none
+  rows = place_all(plan, one)
+  assert [row.choice for row in rows] == [1, 2]
+  for row in rows:
+    plan.release(row)
+  assert one.num_open == 0
+  assert plan.pool.num_used == 0
+
+
+def check_rows(plan):
+  """No row can write where another one reads; ended choices have no row."""
+  own = []
+  for row in plan.rows.values():
+    full = len(row.job.request.prompt_ids) // PAGE
+    own += row.pages[full:]
+    assert row.choice not in row.job.ended
+  shared = {p for row in plan.rows.values() for p in row.pages} - set(own)
+  assert len(own) == len(set(own))
+  assert 0 not in shared | set(own)
+  running = [(id(row.job), row.choice) for row in plan.rows.values()]
+  assert len(running) == len(set(running))
+
+
 def test_random_load_leaks_nothing():
   rng = random.Random(0)
-  plan, alive, ended = scheduler(rows=4, pages=30), [], 0
+  plan, alive, placed = scheduler(rows=4, pages=30), [], set()
+  cancelled = ended = 0
   for step in range(5000):
     if len(alive) < 12 and rng.random() < 0.4:
       one = job(
@@ -122,23 +151,24 @@ def test_random_load_leaks_nothing():
       alive.append(one)
     if (head := plan.head()) and rng.random() < 0.7:
       head.logits = 'logits'
-      plan.place(head)
+      if row := plan.place(head):
+        name = row.job.request.request_id, row.choice
+        assert name not in placed
+        placed.add(name)
     if plan.rows and rng.random() < 0.3:
       plan.release(rng.choice(list(plan.rows.values())))
     if alive and rng.random() < 0.1:
-      victim = rng.choice(alive)
-      plan.cancel(victim, rng.choice([None, 0, 1]))
+      plan.cancel(rng.choice(alive), rng.choice([None, 0, 1, 2]))
+      cancelled += 1
+    assert all(one.num_open >= 0 for one in alive)
     ended += sum(not one.num_open for one in alive)
     alive = [one for one in alive if one.num_open]
-    pages = [page for row in plan.rows.values() for page in row.pages]
-    own = [page for row in plan.rows.values() for page in set(row.pages)]
-    assert len(pages) == len(own)
-    assert 0 not in pages
+    check_rows(plan)
   for one in alive:
     plan.cancel(one)
   assert plan.is_idle
   assert plan.pool.num_used == 0
-  assert ended > 100
+  assert min(ended, cancelled) > 100
 
 
 def test_pool_refuses_what_was_given_back():

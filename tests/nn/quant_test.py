@@ -27,7 +27,7 @@ def test_product_is_the_product_of_what_was_rounded(rows, k, n, seed, spread):
 def test_quantization_error_is_half_a_step():
   w = np.random.default_rng(0).normal(size=(5, 3, 64)).astype(np.float32)
   q = quant.quantize(w, 2)
-  error = np.abs(np.asarray(quant.dequantize(q)) - w)
+  error = np.abs(q.values * q.scale[..., None] - w)
   assert (error <= q.scale[..., None] * 0.5001).all()
   assert np.abs(q.values).max() == 127
 
