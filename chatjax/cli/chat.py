@@ -20,7 +20,11 @@ from chatjax.cli import options
 from chatjax.cli import repl
 from chatjax.cli import view as view_lib
 
-USAGE = 'chatjax chat [flags] [PROMPT ...]'
+USAGE = """chatjax chat [flags] [PROMPT ...]
+
+PROMPT words are joined; a - among them stands for what standard input holds.
+Without PROMPT, standard input is the prompt, or at a terminal a conversation
+begins."""
 
 _NUMBERS = (
   ('temperature', float, '0 takes the most likely token; OpenAI default 1.'),
@@ -86,25 +90,42 @@ def _params(values: flags.FlagValues) -> dict[str, Any]:
 
 
 def _prompt(arguments: Sequence[str]) -> str | None:
-  """The one prompt there is to answer, or None to ask for them."""
-  given = ' '.join(arguments)
-  if sys.stdin is None or sys.stdin.isatty():
-    piped = ''
-  else:
-    try:
-      piped = sys.stdin.buffer.read().decode().strip('\n')
-    except UnicodeDecodeError as error:
-      raise flagset.UsageError(
-        f'Standard input is not UTF-8 text ({error.reason} at byte'
-        f' {error.start}).'
-      ) from error
-  if piped.strip() or given.strip():
-    return '\n\n'.join(part for part in (given, piped) if part.strip())
-  if arguments or sys.stdin is None or not sys.stdin.isatty():
+  """The one prompt there is to answer, or None to ask for them.
+
+  With arguments, standard input is read only where a `-` asks for it: in a
+  job or a script it may be a pipe that nobody ever writes to or closes.
+  """
+  if not arguments:
+    if sys.stdin is not None and sys.stdin.isatty():
+      return None
+    arguments = ('-',)
+  parts: list[str] = []
+  words: list[str] = []
+  for argument in arguments:
+    if argument == '-':
+      parts += [' '.join(words), _standard_input()]
+      words = []
+    else:
+      words.append(argument)
+  parts.append(' '.join(words))
+  prompt = '\n\n'.join(part for part in parts if part.strip())
+  if not prompt:
     raise flagset.UsageError(
       'The prompt is empty; give one on the command line or on standard input.'
     )
-  return None
+  return prompt
+
+
+def _standard_input() -> str:
+  if sys.stdin is None:
+    return ''
+  try:
+    return sys.stdin.buffer.read().decode().strip('\n')
+  except UnicodeDecodeError as error:
+    raise flagset.UsageError(
+      f'Standard input is not UTF-8 text ({error.reason} at byte'
+      f' {error.start}).'
+    ) from error
 
 
 class _Screen:
