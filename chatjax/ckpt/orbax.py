@@ -1,12 +1,15 @@
 """Converted parameters on disk: an Orbax checkpoint and a small manifest.
 
-A checkpoint folder appears under its name only when it is complete.
+A checkpoint folder appears under its name only when it is complete:
+
+  checkpoints/<name>          what `manifest.Manifest.folder` calls it
+  checkpoints/<name>.partial  being written, or left by a process that died
+  locks/<name>                one process converts, the others wait
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-import json
+from collections.abc import Callable
 import os
 import pathlib
 import shutil
@@ -16,43 +19,67 @@ import jax
 import orbax.checkpoint as ocp
 
 from chatjax import types
+from chatjax.ckpt import home as home_lib
+from chatjax.ckpt import manifest as manifest_lib
 
-# Raised whenever the meaning of stored parameters changes.
-FORMAT_VERSION = 1
-_MANIFEST = 'chatjax.json'
-_PARAMS = 'params'
+FORMAT_VERSION = manifest_lib.FORMAT_VERSION
 
 
 class CheckpointError(types.ChatjaxError):
   """A checkpoint folder that cannot be used; the message names it."""
 
 
-def save(path: pathlib.Path, params: Any, manifest: Mapping[str, Any]) -> None:
-  """Writes a tree of arrays; a half-written folder never has the name."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
-  shutil.rmtree(partial, ignore_errors=True)
+def ensure(
+  checkpoints: pathlib.Path,
+  manifest: manifest_lib.Manifest,
+  make: Callable[[], Any],
+) -> pathlib.Path:
+  """The folder of a checkpoint, which is made if it is not there yet.
+
+  Args:
+    checkpoints: the folder of all checkpoints; `locks` lies beside it.
+    manifest: what the parameters are made of.
+    make: returns a tree of arrays.
+
+  Raises:
+    CheckpointError: it cannot be written.
+  """
+  path = manifest.folder(checkpoints)
+  if manifest.is_complete(path):
+    return path
   try:
+    with home_lib.lock(checkpoints.parent / 'locks' / path.name):
+      # Another process may have made it while this one waited.
+      if not manifest.is_complete(path):
+        _save(path, manifest, make)
+  except OSError as e:
+    raise CheckpointError(
+      f'Cannot write checkpoint {path}: {e.strerror or e}. Free some space'
+      ' there, or point CHATJAX_HOME to a folder that can be written.'
+    ) from e
+  return path
+
+
+def _save(
+  path: pathlib.Path,
+  manifest: manifest_lib.Manifest,
+  make: Callable[[], Any],
+) -> None:
+  """Writes beside, then renames; the lock must be held."""
+  partial = path.with_name(f'{path.name}.partial')
+  # Whoever left one is dead: the lock is ours.
+  shutil.rmtree(partial, ignore_errors=True)
+  tree = make()
+  try:
+    partial.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
-      checkpointer.save(partial.absolute() / _PARAMS, params)
-    text = json.dumps({'format': FORMAT_VERSION, **manifest}, indent=2)
-    (partial / _MANIFEST).write_text(text)
+      checkpointer.save(manifest_lib.params(partial).absolute(), tree)
+    manifest.write(partial)
     shutil.rmtree(path, ignore_errors=True)
     os.replace(partial, path)
-  except OSError as e:
+  except BaseException:
     shutil.rmtree(partial, ignore_errors=True)
-    raise CheckpointError(
-      f'Cannot write checkpoint {path}: {e.strerror or e}.'
-    ) from e
-
-
-def is_complete(path: pathlib.Path, manifest: Mapping[str, Any]) -> bool:
-  """Whether the folder holds exactly what the manifest describes."""
-  try:
-    found = json.loads((path / _MANIFEST).read_text())
-  except (OSError, ValueError):
-    return False
-  return found == json.loads(json.dumps({'format': FORMAT_VERSION, **manifest}))
+    raise
 
 
 def restore(path: pathlib.Path, abstract: Any) -> Any:
@@ -64,7 +91,7 @@ def restore(path: pathlib.Path, abstract: Any) -> Any:
   )
   try:
     with ocp.StandardCheckpointer() as checkpointer:
-      return checkpointer.restore(path.absolute() / _PARAMS, targets)
+      return checkpointer.restore(manifest_lib.params(path).absolute(), targets)
   except (ValueError, OSError, KeyError) as e:
     reason = str(e).splitlines()[0][:200]
     raise CheckpointError(

@@ -8,7 +8,9 @@ import pathlib
 from absl import flags
 
 from chatjax import config as config_lib
+from chatjax.ckpt import fetch
 from chatjax.ckpt import home as home_lib
+from chatjax.ckpt import manifest as manifest_lib
 from chatjax.cli import flagset
 from chatjax.models import registry
 
@@ -44,15 +46,17 @@ def _row(entry: registry.Entry, home: pathlib.Path) -> tuple[str, ...]:
     f'{source.size / 1e6:.0f} MB',
     source.licence.id,
     'yes' if is_fetched else 'no',
-    ', '.join(_converted(source.filename, source.sha256, home)) or 'no',
+    ', '.join(_converted(source, home)) or 'no',
   )
 
 
-def _converted(filename: str, sha256: str, home: pathlib.Path) -> list[str]:
-  """The dtypes of which a checkpoint is there: it is named when complete."""
-  stem = pathlib.PurePath(filename).stem
-  return [
-    dtype
-    for dtype in config_lib.DTYPES
-    if any((home / 'checkpoints').glob(f'{stem}-{dtype}-v*-{sha256[:12]}'))
-  ]
+def _converted(source: fetch.Source, home: pathlib.Path) -> list[str]:
+  """The dtypes of which a whole checkpoint is there."""
+  found = []
+  for dtype in config_lib.DTYPES:
+    manifest = manifest_lib.Manifest(
+      source=source.filename, sha256=source.sha256, dtype=dtype
+    )
+    if manifest.is_complete(manifest.folder(home / 'checkpoints')):
+      found.append(dtype)
+  return found

@@ -25,6 +25,11 @@ class Family:
   read_config: Callable[[Metadata], config_lib.ModelConfig]
   gguf_rules: tuple[mapping.Rule, ...]
 
+  def rules(self, config: config_lib.ModelConfig) -> tuple[mapping.Rule, ...]:
+    """The table written out for a model."""
+    untied = () if config.tie_embeddings else (UNTIED_RULE,)
+    return mapping.expand((*self.gguf_rules, *untied), config.num_layers)
+
 
 UNTIED_RULE = mapping.Rule(
   target='unembed.w', sources=(('output.weight', 'V,D->V,D'),)

@@ -15,6 +15,7 @@ import numpy as np
 from chatjax import config as config_lib
 from chatjax import types
 from chatjax.ckpt import gguf
+from chatjax.ckpt import manifest as manifest_lib
 from chatjax.ckpt import mapping
 from chatjax.ckpt import orbax
 from chatjax.models import family
@@ -98,26 +99,26 @@ def _finish(target: str, value: np.ndarray, leaf: Any) -> Any:
   return np.ascontiguousarray(value, np.float32)
 
 
-def convert(
+def _convert(
   file: gguf.GGUF,
   kind: family.Family,
   config: config_lib.ModelConfig,
   abstract: Any,
-  progress: Progress = lambda done, total: None,
+  progress: Progress,
 ) -> Any:
   """Reads all tensors of a GGUF file into a parameter tree (on the host)."""
-  rules = kind.gguf_rules
-  if not config.tie_embeddings:
-    rules = (*rules, family.UNTIED_RULE)
-  rules = mapping.expand(rules, config.num_layers)
   leaves = _leaves(abstract)
-  mapping.check_names(rules, list(file.tensors), list(leaves))
   made = {}
-  for target, value in mapping.assemble(
-    rules, file.read, family.letter_sizes(config)
-  ):
-    made[target] = _finish(target, value, leaves[target])
-    progress(len(made), len(leaves))
+  try:
+    rules = kind.rules(config)
+    mapping.check_names(rules, list(file.tensors), list(leaves))
+    for target, value in mapping.assemble(
+      rules, file.read, family.letter_sizes(config)
+    ):
+      made[target] = _finish(target, value, leaves[target])
+      progress(len(made), len(leaves))
+  except mapping.MappingError as e:
+    raise LoadError(f'{file.path.name}: {e}') from e
   treedef = jax.tree.structure(
     abstract, is_leaf=lambda x: isinstance(x, quant.QTensor)
   )
@@ -141,16 +142,11 @@ def load(
     kind = _family(file, path)
     config = _read_config(file, kind)
     abstract = transformer.Transformer(config, dtype).abstract_params()
-    manifest = {'source': path.name, 'sha256': digest, 'dtype': dtype}
-    name = f'{path.stem}-{dtype}-v{orbax.FORMAT_VERSION}-{digest[:12]}'
-    folder = checkpoints / name
-    if not orbax.is_complete(folder, manifest):
-      try:
-        params = convert(file, kind, config, abstract, progress)
-      except mapping.MappingError as e:
-        raise LoadError(f'{path.name}: {e}') from e
-      orbax.save(folder, params, manifest)
-      del params
+    folder = orbax.ensure(
+      checkpoints,
+      manifest_lib.Manifest(source=path.name, sha256=digest, dtype=dtype),
+      lambda: _convert(file, kind, config, abstract, progress),
+    )
     return Weights(
       config=config,
       abstract=abstract,

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from chatjax.ckpt import manifest as manifest_lib
 from chatjax.cli import flagset
 from chatjax.cli import main
 from chatjax.models import registry
@@ -241,10 +242,14 @@ def test_models_lists_what_is_here(tmp_path):
   weights.parent.mkdir()
   with open(weights, 'wb') as file:
     file.truncate(entry.source.size)
-  name = f'{weights.stem}-int8-v1-{entry.source.sha256[:12]}'
-  (tmp_path / 'checkpoints' / name).mkdir(parents=True)
-  (tmp_path / 'checkpoints' / f'{name}.7.partial'.replace('int8', 'float32')
-   ).mkdir()  # fmt: skip
+  for dtype, is_torn in (('int8', False), ('float32', True)):
+    manifest = manifest_lib.Manifest(
+      source=entry.source.filename, sha256=entry.source.sha256, dtype=dtype
+    )
+    folder = manifest.folder(tmp_path / 'checkpoints')
+    manifest_lib.params(folder).mkdir(parents=True)
+    if not is_torn:
+      manifest.write(folder)
   after = chatjax('models', home=tmp_path)[1]
   (line,) = [x for x in after.splitlines() if x.startswith(f'{entry.id} ')]
   assert re.search(r'yes +int8$', line)
