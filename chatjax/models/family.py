@@ -9,6 +9,7 @@ from typing import Any
 
 from chatjax import config as config_lib
 from chatjax.ckpt import mapping
+from chatjax.models import metadata as metadata_lib
 
 Metadata = Mapping[str, Any]
 
@@ -98,26 +99,31 @@ def letter_sizes(config: config_lib.ModelConfig) -> dict[str, int]:
 
 
 def common_sizes(metadata: Metadata) -> dict[str, Any]:
-  """The fields of ModelConfig that every architecture spells alike."""
-  arch = metadata['general.architecture']
+  """The fields of ModelConfig that every architecture spells alike.
 
-  def get(name, default=None):
-    value = metadata.get(f'{arch}.{name}', default)
-    if value is None:
-      raise config_lib.ConfigError(f'GGUF metadata has no {arch}.{name}.')
-    return value
-
-  num_heads = int(get('attention.head_count'))
-  embed_dim = int(get('embedding_length'))
+  Raises:
+    config.ConfigError: a key that is missing, or asks for what is not there.
+  """
+  keys = metadata_lib.Keys(metadata)
+  keys.refuse_unapplied()
+  num_heads = keys.integer('attention.head_count')
+  embed_dim = keys.integer('embedding_length')
+  if num_heads < 1:
+    raise config_lib.ConfigError(f'num_heads={num_heads} must be positive.')
+  head_dim = keys.integer('attention.key_length', embed_dim // num_heads)
+  keys.expect('attention.value_length', head_dim, 'the length of keys')
+  keys.expect('rope.dimension_count', head_dim, 'the whole of a head')
   return {
-    'vocab_size': len(metadata['tokenizer.ggml.tokens']),
-    'num_layers': int(get('block_count')),
+    'vocab_size': keys.vocab_size(),
+    'num_layers': keys.integer('block_count'),
     'embed_dim': embed_dim,
     'num_heads': num_heads,
-    'num_kv_heads': int(get('attention.head_count_kv', num_heads)),
-    'head_dim': int(get('attention.key_length', embed_dim // num_heads)),
-    'mlp_dim': int(get('feed_forward_length')),
-    'max_context': int(get('context_length')),
-    'norm_eps': float(get('attention.layer_norm_rms_epsilon')),
-    'rope_theta': float(get('rope.freq_base', 10_000.0)),
+    'num_kv_heads': keys.integer('attention.head_count_kv', num_heads),
+    'head_dim': head_dim,
+    'mlp_dim': keys.integer('feed_forward_length'),
+    'max_context': keys.integer('context_length'),
+    'norm_eps': keys.number('attention.layer_norm_rms_epsilon'),
+    'rope_theta': keys.number('rope.freq_base', 10_000.0),
+    # Zero is none of its own, there as here.
+    'query_scale': keys.number('attention.scale', 0.0) or None,
   }

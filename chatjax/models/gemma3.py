@@ -2,9 +2,11 @@
 
 from chatjax import config as config_lib
 from chatjax.models import family
+from chatjax.models import metadata as metadata_lib
 
 _GLOBAL_EVERY = 6
 _LOCAL_ROPE_THETA = 10_000.0
+_NUM_LAYERS_27B = 62
 
 _RULES = (
   *family.shared_rules(),
@@ -22,7 +24,17 @@ _RULES = (
 
 def read_config(metadata: family.Metadata) -> config_lib.ModelConfig:
   """Sizes from GGUF metadata; norm factors there have the +1 added."""
+  keys = metadata_lib.Keys(metadata)
+  # Their usual defaults are those of other families.
+  keys.number('rope.freq_base')
+  keys.integer('attention.key_length')
+  keys.expect(
+    'attention.sliding_window_pattern', _GLOBAL_EVERY, 'five local layers'
+  )
   sizes = family.common_sizes(metadata)
+  if sizes['num_layers'] == _NUM_LAYERS_27B:
+    # Files do not say it: only this size scales by more than a head.
+    sizes['query_scale'] = (sizes['embed_dim'] / sizes['num_heads']) ** -0.5
   kinds = tuple(
     config_lib.LayerKind.GLOBAL
     if layer % _GLOBAL_EVERY == _GLOBAL_EVERY - 1
@@ -32,8 +44,8 @@ def read_config(metadata: family.Metadata) -> config_lib.ModelConfig:
   return config_lib.ModelConfig(
     **sizes,
     layer_kinds=kinds,
-    local_rope_theta=_LOCAL_ROPE_THETA,
-    sliding_window=int(metadata['gemma3.attention.sliding_window']),
+    local_rope_theta=keys.number('rope.freq_base_swa', _LOCAL_ROPE_THETA),
+    sliding_window=keys.integer('attention.sliding_window'),
     embed_scale=sizes['embed_dim'] ** 0.5,
     activation='gelu_tanh',
     qk_norm=True,

@@ -72,9 +72,12 @@ def _read_config(
   file: gguf.GGUF, kind: family.Family
 ) -> config_lib.ModelConfig:
   tied = 'output.weight' not in file.tensors
-  return dataclasses.replace(
-    kind.read_config(file.metadata), tie_embeddings=tied
-  )
+  try:
+    return dataclasses.replace(
+      kind.read_config(file.metadata), tie_embeddings=tied
+    )
+  except config_lib.ConfigError as e:
+    raise LoadError(f'{file.path.name} cannot be run: {e}') from e
 
 
 def _leaves(tree: Any) -> dict[str, Any]:

@@ -1,0 +1,294 @@
+"""GGUF files of tiny models: what is read, what is refused, the way back."""
+
+import dataclasses
+
+import gguf as reference
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+import jax
+import numpy as np
+import pytest
+
+from chatjax import config as config_lib
+from chatjax.ckpt import mapping
+from chatjax.models import family as family_lib
+from chatjax.models import load
+from chatjax.nn import transformer
+
+FAMILIES = sorted(load.FAMILIES)
+VOCAB, LAYERS, EMBED, MLP, HEADS, KV_HEADS, HEAD = 11, 2, 12, 10, 4, 2, 6
+
+
+def metadata(family, **changes):
+  """What a file says of the model; None drops a key."""
+  values = {
+    'general.architecture': family,
+    'tokenizer.ggml.tokens': [str(i) for i in range(VOCAB)],
+    f'{family}.block_count': LAYERS,
+    f'{family}.context_length': 64,
+    f'{family}.embedding_length': EMBED,
+    f'{family}.feed_forward_length': MLP,
+    f'{family}.attention.head_count': HEADS,
+    f'{family}.attention.head_count_kv': KV_HEADS,
+    f'{family}.attention.key_length': HEAD,
+    f'{family}.attention.value_length': HEAD,
+    f'{family}.attention.layer_norm_rms_epsilon': 2**-17,
+    f'{family}.rope.freq_base': 5000.0,
+  }
+  if family == 'gemma3':
+    values['gemma3.attention.sliding_window'] = 8
+  values |= {f'{family}.{key}': value for key, value in changes.items()}
+  return {key: value for key, value in values.items() if value is not None}
+
+
+def tensors(config, family, seed=0):
+  """The tensors of a file, by the sizes that its format prescribes."""
+  d, h = config.embed_dim, config.head_dim
+  q, kv = config.num_heads * h, config.num_kv_heads * h
+  shapes = {'token_embd.weight': (config.vocab_size, d)}
+  shapes['output_norm.weight'] = (d,)
+  if not config.tie_embeddings:
+    shapes['output.weight'] = (config.vocab_size, d)
+  block = {
+    'attn_norm.weight': (d,), 'ffn_norm.weight': (d,),
+    'attn_q.weight': (q, d), 'attn_k.weight': (kv, d),
+    'attn_v.weight': (kv, d), 'attn_output.weight': (d, q),
+    'ffn_gate.weight': (config.mlp_dim, d),
+    'ffn_up.weight': (config.mlp_dim, d),
+    'ffn_down.weight': (d, config.mlp_dim),
+  }  # fmt: skip
+  if family == 'qwen2':
+    block |= {'attn_q.bias': (q,), 'attn_k.bias': (kv,), 'attn_v.bias': (kv,)}
+  if family == 'gemma3':
+    block |= {
+      'attn_q_norm.weight': (h,), 'attn_k_norm.weight': (h,),
+      'post_attention_norm.weight': (d,), 'post_ffw_norm.weight': (d,),
+    }  # fmt: skip
+  for layer in range(config.num_layers):
+    shapes |= {f'blk.{layer}.{name}': shape for name, shape in block.items()}
+  rng = np.random.default_rng(seed)
+  return {
+    name: rng.normal(size=shape).astype(np.float32)
+    for name, shape in shapes.items()
+  }
+
+
+def write(path, values, arrays):
+  writer = reference.GGUFWriter(path, values['general.architecture'])
+  for key, value in values.items():
+    if key == 'general.architecture':
+      continue
+    if isinstance(value, list):
+      writer.add_array(key, value)
+    elif isinstance(value, str):
+      writer.add_string(key, value)
+    elif isinstance(value, float):
+      writer.add_float32(key, value)
+    else:
+      writer.add_uint32(key, value)
+  for name, array in arrays.items():
+    writer.add_tensor(name, array)
+  writer.write_header_to_file()
+  writer.write_kv_data_to_file()
+  writer.write_tensors_to_file()
+  writer.close()
+
+
+@st.composite
+def models(draw):
+  """A family, and a model of drawn sizes."""
+  kind = load.FAMILIES[family := draw(st.sampled_from(FAMILIES))]
+  size = st.integers(1, 3)
+  num_kv_heads = draw(size)
+  config = kind.read_config(
+    metadata(
+      family,
+      **{
+        'block_count': draw(size),
+        'embedding_length': draw(size) * 2 + 5,
+        'feed_forward_length': draw(size) + 8,
+        'attention.head_count': num_kv_heads * draw(size),
+        'attention.head_count_kv': num_kv_heads,
+        'attention.key_length': (head_dim := draw(size) * 2),
+        'attention.value_length': head_dim,
+      },
+    )
+  )
+  is_tied = draw(st.booleans())
+  return family, dataclasses.replace(config, tie_embeddings=is_tied)
+
+
+@given(models())
+@settings(deadline=None, max_examples=40)
+def test_export_undoes_assemble(model):
+  family, config = model
+  arrays = tensors(config, family)
+  rules = load.FAMILIES[family].rules(config)
+  known = family_lib.letter_sizes(config)
+  params = dict(mapping.assemble(rules, arrays.__getitem__, known))
+  wanted = _flat(transformer.Transformer(config, 'float32').abstract_params())
+  assert {k: v.shape for k, v in params.items()} == {
+    k: v.shape for k, v in wanted.items()
+  }
+  shapes = {name: array.shape for name, array in arrays.items()}
+  back = dict(mapping.export(rules, params, shapes, known))
+  assert back.keys() == arrays.keys()
+  for name, array in arrays.items():
+    np.testing.assert_array_equal(back[name], array, err_msg=name)
+
+
+def _flat(tree):
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {'.'.join(k.key for k in path): leaf for path, leaf in leaves}
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_every_row_goes_to_its_head(family):
+  """By loops over heads, instead of equations."""
+  config = load.FAMILIES[family].read_config(metadata(family))
+  arrays = tensors(config, family)
+  params = dict(
+    mapping.assemble(
+      load.FAMILIES[family].rules(config),
+      arrays.__getitem__,
+      family_lib.letter_sizes(config),
+    )
+  )
+  qkv_KEHD = params['layer_1.attn.qkv.w']
+  groups, half = HEADS // KV_HEADS, HEAD // 2
+  for kv in range(KV_HEADS):
+    for i in range(HEAD):
+      # Llama's files interleave the two halves of a rotation.
+      row = 2 * (i % half) + i // half if family == 'llama' else i
+      for g in range(groups):
+        np.testing.assert_array_equal(
+          qkv_KEHD[kv, g, i],
+          arrays['blk.1.attn_q.weight'][(kv * groups + g) * HEAD + row],
+        )
+      for e, name, at in ((-2, 'k', row), (-1, 'v', i)):
+        np.testing.assert_array_equal(
+          qkv_KEHD[kv, e, i],
+          arrays[f'blk.1.attn_{name}.weight'][kv * HEAD + at],
+        )
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_a_file_becomes_parameters_once(family, tmp_path):
+  path = tmp_path / 'tiny.gguf'
+  config = load.FAMILIES[family].read_config(metadata(family))
+  arrays = tensors(config, family)
+  write(path, metadata(family), arrays)
+  done = []
+  read = lambda: load.load(
+    path, 'a' * 64, dtype='float32', checkpoints=tmp_path / 'checkpoints',
+    progress=lambda *args: done.append(args),
+  )  # fmt: skip
+  weights = read()
+  assert weights.config == config
+  params = _flat(weights.restore())
+  np.testing.assert_array_equal(params['embed.w'], arrays['token_embd.weight'])
+  assert done[-1] == (len(params), len(params))
+  count = len(done)
+  read()
+  assert len(done) == count
+
+
+REFUSED = {
+  ('llama', 'rope.scaling.type', 'linear'): 'llama.rope.scaling.type',
+  ('qwen2', 'rope.scaling.type', 'yarn'): "qwen2.rope.scaling.type is 'yarn'",
+  ('gemma3', 'rope.scaling.factor', 8.0): 'gemma3.rope.scaling.factor is 8',
+  ('llama', 'rope.scale_linear', 2.0): 'llama.rope.scale_linear',
+  ('llama', 'rope.dimension_count', 4): 'llama.rope.dimension_count is 4',
+  ('qwen2', 'attention.value_length', 8): 'attention.value_length is 8',
+  ('gemma3', 'final_logit_softcapping', 30.0): 'final_logit_softcapping is 30',
+  ('gemma3', 'attention.sliding_window', None): 'no gemma3.attention.sliding_',
+  ('gemma3', 'attention.key_length', None): 'no gemma3.attention.key_length',
+  ('gemma3', 'rope.freq_base', None): 'has no gemma3.rope.freq_base',
+  ('gemma3', 'attention.sliding_window_pattern', 2): 'window_pattern is 2',
+  ('llama', 'block_count', None): 'has no llama.block_count',
+  ('llama', 'block_count', 'two'): 'llama.block_count is not one number',
+  ('llama', 'attention.head_count', 0): 'num_heads=0 must be positive',
+  ('llama', 'attention.head_count_kv', 3): 'is not a multiple of',
+}
+
+
+@pytest.mark.parametrize('change', REFUSED, ids=lambda x: f'{x[0]}.{x[1]}')
+def test_files_that_would_be_computed_wrong(change, tmp_path):
+  family, key, value = change
+  path = tmp_path / 'odd.gguf'
+  write(path, metadata(family, **{key: value}), {})
+  with pytest.raises(load.LoadError) as caught:
+    load.load(path, 'a' * 64, dtype='int8', checkpoints=tmp_path / 'none')
+  message = str(caught.value)
+  assert message.startswith('odd.gguf ')
+  assert message.endswith('.')
+  assert message.count('\n') == 0
+  assert REFUSED[change] in message
+  assert not (tmp_path / 'none').exists()
+
+
+def test_a_file_without_a_vocabulary(tmp_path):
+  values = metadata('llama')
+  del values['tokenizer.ggml.tokens']
+  write(tmp_path / 'odd.gguf', values, {})
+  with pytest.raises(load.LoadError, match=r'has no tokenizer\.ggml\.tokens'):
+    load.load(
+      tmp_path / 'odd.gguf', 'a' * 64, dtype='int8', checkpoints=tmp_path
+    )
+
+
+def test_tensors_that_no_rule_names(tmp_path):
+  path = tmp_path / 'odd.gguf'
+  values = metadata('llama')
+  arrays = tensors(load.FAMILIES['llama'].read_config(values), 'llama')
+  # Frequencies of a scaled rotary embedding, as Llama 3.1 has them.
+  arrays['rope_freqs.weight'] = np.ones(HEAD // 2, np.float32)
+  write(path, values, arrays)
+  with pytest.raises(
+    load.LoadError, match=r'no rule names: rope_freqs\.weight'
+  ):
+    load.load(path, 'a' * 64, dtype='int8', checkpoints=tmp_path / 'kept')
+  assert not list((tmp_path / 'kept').glob('*'))
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_what_may_stand_in_a_file(family):
+  read = load.FAMILIES[family].read_config
+  plain = read(metadata(family))
+  assert plain.rope_theta == 5000
+  assert plain.q_scale == HEAD**-0.5
+  same = read(
+    metadata(
+      family,
+      **{
+        'rope.dimension_count': HEAD,
+        'rope.scaling.type': 'none',
+        'rope.scaling.original_context_length': 32,
+        'attention.scale': 0.0,
+        'final_logit_softcapping': 0.0,
+      },
+    )
+  )
+  assert same == plain
+  assert read(metadata(family, **{'attention.scale': 0.25})).q_scale == 0.25
+
+
+def test_local_layers_of_gemma():
+  config = load.FAMILIES['gemma3'].read_config(
+    metadata('gemma3', **{'block_count': 7, 'rope.freq_base_swa': 300.0})
+  )
+  kinds = ['local'] * 5 + ['global', 'local']
+  assert [kind.value for kind in config.layer_kinds] == kinds
+  assert config.theta(config_lib.LayerKind.LOCAL) == 300
+  assert config.theta(config_lib.LayerKind.GLOBAL) == 5000
+
+
+def test_the_largest_gemma_scales_queries_its_own_way():
+  sizes = {
+    'block_count': 62, 'embedding_length': 5376, 'attention.head_count': 32,
+    'attention.head_count_kv': 16, 'attention.key_length': 128,
+    'attention.value_length': 128,
+  }  # fmt: skip
+  config = load.FAMILIES['gemma3'].read_config(metadata('gemma3', **sizes))
+  assert config.q_scale == pytest.approx(168**-0.5)
