@@ -149,6 +149,7 @@ def test_d7_another_process(model):
 
 def test_answers_make_sense(model):
   """Not only equal bits: the right words."""
-  question = [{'role': 'user', 'content': 'What is the capital of France?'}]
-  answer = model.chat(question, temperature=0, max_tokens=24)
-  assert 'Paris' in answer.choices[0].message.content
+  text = 'What color is the sky on a clear day?'
+  question = [{'role': 'user', 'content': text}]
+  answer = model.chat(question, temperature=0, max_tokens=40)
+  assert 'blue' in answer.choices[0].message.content
