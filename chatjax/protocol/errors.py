@@ -36,10 +36,19 @@ def body(error: types.RequestError) -> dict[str, Any]:
 
 
 def as_request_error(error: types.ChatjaxError) -> types.RequestError:
-  """What a client is told of any of our errors; 500 if it is not its own."""
+  """What a client is told of any of our errors; no word of ours at 500."""
   if isinstance(error, types.RequestError):
     return error
-  return types.RequestError(str(error), code='internal_error', status=500)
+  return internal()
+
+
+def internal() -> types.RequestError:
+  """A failure of ours. What failed is for the log: it may name our insides."""
+  return types.RequestError(
+    'The server failed; nothing is wrong with the request itself.',
+    code='internal_error',
+    status=500,
+  )
 
 
 def _type(status: int) -> str:
