@@ -335,7 +335,7 @@ def test_async_client(served):
 def test_errors_are_typed(served, is_stream):
   cases = [
     ({'temperature': 3}, 'temperature', 'invalid_value'),
-    ({'tools': []}, 'tools', 'unsupported_parameter'),
+    ({'store': True}, 'store', 'unsupported_parameter'),
     ({'extra_body': {'best': 1}}, 'best', 'unknown_parameter'),
     ({'logit_bias': {'258': 1}}, 'logit_bias', 'invalid_value'),
     (
