@@ -79,7 +79,9 @@ def brief(sample: dict, metrics: Metrics = METRICS) -> str:
 
 
 def number(value: float | None) -> str:
-  return 'n/a' if value is None else f'{value:.3g}'
+  if value is None:
+    return 'n/a'
+  return f'{value:.3g}' if value < 1000 else f'{value:.0f}'
 
 
 def summarise(
@@ -127,18 +129,18 @@ def print_table(
   metrics: Metrics = METRICS,
 ) -> None:
   """The figures, the ratios, the targets."""
-  print(f'\n{"":36}{"peer":14}{"min":>8}{"median":>8}{"max":>8}  ratio')
+  print(f'\n{"":36}{"peer":19}{"min":>8}{"median":>8}{"max":>8}  ratio')
   for metric, (title, meaning) in metrics.items():
     for name, row in summary[metric].items():
       cells = ''.join(
         f'{number(row[key]):>8}' for key in ('min', 'median', 'max')
       )
       verdict = _verdict(metric, name, row['chatjax_ratio'])
-      print(f'{title:36}{name:14}{cells}  {verdict}')
+      print(f'{title:36}{name:19}{cells}  {verdict}')
       title = ''
     print(f'  ({meaning})')
   for name, megabytes in rss_mb.items():
-    print(f'{"peak RSS, MB":36}{name:14}{number(megabytes):>16}')
+    print(f'{"peak RSS, MB":36}{name:19}{number(megabytes):>16}')
 
 
 def _verdict(metric: str, name: str, ratio: float | None) -> str:

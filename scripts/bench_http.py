@@ -85,9 +85,10 @@ class OverHttp:
     out = {}
     for count in plan.streams:
       out |= self._at_once(plan.questions('random', count, round_number), count)
+    brief = dataclasses.replace(plan, output_tokens=1)
     first, second = (
       self._run([question])
-      for question in plan.questions('shared-prefix', 2, round_number)
+      for question in brief.questions('shared-prefix', 2, round_number)
     )
     return out | {
       'shared_first_ttft_ms': first['p50_ttft_ms'],

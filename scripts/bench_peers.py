@@ -255,7 +255,7 @@ def bench(running: Sequence[peers.Peer]) -> list[dict]:
   return samples
 
 
-def http_peers(running: list[peers.Program]) -> list[peers.Program]:
+def http_peers(running: list[peers.Program]) -> list[bench_http.Measured]:
   """Starts and warms chatjax, llama.cpp and the engine in Python.
 
   Args:

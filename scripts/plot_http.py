@@ -90,6 +90,7 @@ def _draw_rates(axes: Any, points: Mapping[str, list]) -> None:
       capsize=3,
       label=peer,
     )
+  axes.set_xticks(sorted({n for line in points.values() for n, _ in line}))
   axes.set(xlabel='streams', ylabel='output tokens a second')
   axes.set_ylim(bottom=0)
   axes.legend()
