@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 import dataclasses
+import os
 from typing import Protocol
 
 import bench_figures
@@ -181,8 +182,10 @@ def bench(
     turn = measured if round_number % 2 == 0 else list(reversed(measured))
     for peer in turn:
       share = peers.idle_share(running, peer.program)
+      load = os.getloadavg()[0]  # shows who else was at work
       sample = peer.sample(plan, round_number)
       sample |= {'peer': peer.program.name, 'round': round_number}
+      sample['load_average'] = load
       sample['idle_peers_cpu'] = share()
       samples.append(sample)
       print(

@@ -30,7 +30,7 @@ class Events:
       if line.startswith(b'data:'):
         self._data.append(line.removeprefix(b'data:').removeprefix(b' '))
       elif not line and self._data:
-        complete.append(b'\n'.join(self._data).decode())
+        complete.append(b'\n'.join(self._data).decode(errors='replace'))
         self._data.clear()
     return complete
 
@@ -89,7 +89,7 @@ class Recorder:
       return
     try:
       chunk = json.loads(data)
-      if 'error' in chunk:
+      if chunk.get('error'):
         raise BadAnswerError(f'error in the stream: {told(chunk)}')
       self._usage = chunk.get('usage') or self._usage
       for choice in chunk.get('choices') or ():
@@ -119,19 +119,27 @@ class Recorder:
       raise BadAnswerError('the stream ended early')
     if self._first_s is None:
       raise BadAnswerError('the stream had no tokens')
-    if not self._usage:
-      raise BadAnswerError('the stream had no usage')
-    details = self._usage.get('prompt_tokens_details') or {}
+    try:
+      counts = _counts(self._usage)
+    except (KeyError, TypeError, AttributeError):
+      raise BadAnswerError('the stream had no usage') from None
     return Answer(
       start_s=self._start_s,
       latency_s=now_s - self._start_s,
       ttft_s=self._first_s - self._start_s,
       itls_s=tuple(self._itls_s),
       num_choices=num_choices,
-      prompt_tokens=self._usage['prompt_tokens'],
-      output_tokens=self._usage['completion_tokens'],
-      cached_tokens=details.get('cached_tokens') or 0,
+      **counts,
     )
+
+
+def _counts(usage: Mapping[str, Any]) -> dict[str, int]:
+  details = usage.get('prompt_tokens_details') or {}
+  return {
+    'prompt_tokens': int(usage['prompt_tokens']),
+    'output_tokens': int(usage['completion_tokens']),
+    'cached_tokens': int(details.get('cached_tokens') or 0),
+  }
 
 
 def _has_tokens(choice: Mapping[str, Any]) -> bool:

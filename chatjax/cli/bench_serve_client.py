@@ -90,7 +90,7 @@ class Client:
       async with asyncio.timeout(self._timeout_s):
         async with self._exchange('GET', path) as (status, pieces):
           return status, b''.join([piece async for piece in pieces])
-    except (OSError, h11.RemoteProtocolError) as error:
+    except (OSError, h11.ProtocolError) as error:
       raise ServerError(
         f'No server answers at {self.base_url} ({_reason(error)}); start'
         ' it, or give its address with --base_url.'
@@ -128,7 +128,7 @@ class Client:
       reason = f'no answer within {self._timeout_s:g} s'
     except bench_serve_answer.BadAnswerError as error:
       reason = str(error)
-    except (OSError, h11.RemoteProtocolError) as error:
+    except (OSError, h11.ProtocolError) as error:
       reason = _reason(error)
     return bench_serve_answer.Answer(
       start_s=start_s, latency_s=time.perf_counter() - start_s, error=reason
@@ -236,6 +236,7 @@ def _refusal(status: int, body: bytes) -> str:
 
 
 def _reason(error: Exception) -> str:
-  number = getattr(error, 'errno', None)
-  text = os.strerror(number) if number else str(error)
+  # asyncio puts the address in place of the system's own words.
+  is_plain = isinstance(error, ConnectionError) and error.errno
+  text = os.strerror(error.errno) if is_plain else str(error)
   return ' '.join(text.split()).rstrip('.') or type(error).__name__

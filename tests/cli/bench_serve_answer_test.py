@@ -27,6 +27,10 @@ def test_events_do_not_depend_on_the_pieces(cuts):
   assert got == ['{"a": "ä"}', 'one\ntwo', '[DONE]']
 
 
+def test_bytes_that_are_no_text_end_nothing():
+  assert bench_serve_answer.Events().feed(b'data: \xff\n\n') == ['\ufffd']
+
+
 def chunk(index=0, *, usage=None, **choice):
   delta = {'content': choice.pop('content', None)}
   choices = [{'index': index, 'delta': delta, **choice}]
@@ -93,6 +97,10 @@ TEXT = (11.0, chunk(content='a'))
 BAD = {
   'ended early': [TEXT, (12.0, USAGE)],
   'no usage': [TEXT, (12.0, '[DONE]')],
+  'no usage$': [
+    TEXT, (12.0, '{"usage": {"total_tokens": 3}}'), (12.0, '[DONE]'),
+  ],
+  'had no usage': [TEXT, (12.0, '{"usage": 3}'), (12.0, '[DONE]')],
   'no tokens': [(12.0, USAGE), (12.0, '[DONE]')],
   'error in the stream: it broke': [
     (1.0, '{"error": {"message": "it broke."}}')

@@ -141,6 +141,22 @@ def test_nobody_there_is_one_sentence(bench):
     assert 'Connection refused' in err
 
 
+def test_a_name_that_no_address_belongs_to_is_one_sentence(bench):
+  code, out, err = bench('http://no.such.host.invalid')
+  assert (code, out) == (1, '')
+  assert is_one_sentence(err)
+  assert 'No server answers at http://no.such.host.invalid' in err
+  assert 'Unknown error' not in err
+
+
+def test_a_key_that_is_no_header_is_one_sentence(bench, monkeypatch):
+  monkeypatch.setenv('CHATJAX_API_KEY', 'two\nlines')
+  with serving(fake_engine.FakeEngine(endless)) as url:
+    code, out, err = bench(url)
+  assert (code, out) == (1, '')
+  assert is_one_sentence(err)
+
+
 def test_an_unknown_model_is_one_sentence(bench):
   with serving(fake_engine.FakeEngine(endless)) as url:
     code, out, err = bench(url, '--model=other')

@@ -84,7 +84,7 @@ def test_rounds_ratios_and_the_plot(modules, plan, measured, tmp_path):
   metrics = bench_http.metrics(plan.streams)
   assert set(samples[0]) == set(metrics) | {
     'shared_input_tokens', 'shared_cached_tokens', 'peer', 'round',
-    'idle_peers_cpu',
+    'idle_peers_cpu', 'load_average',
   }  # fmt: skip
   summary = figures.summarise(samples, metrics)
   # 12 tokens in 12 pauses of 10 ms; three streams make three times that.
