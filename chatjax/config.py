@@ -7,12 +7,14 @@ typed: `apply_overrides(config, ['engine.max_rows=4'])`.
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import difflib
 import enum
 import pathlib
 import runpy
+import traceback
 import types as builtin_types
 import typing
 from typing import Any
@@ -44,6 +46,32 @@ def _check_positive(config: Any, names: str) -> None:
   for name in names.split():
     value = getattr(config, name)
     _check(value > 0, f'{name}={value} must be positive.')
+
+
+def _check_types(config: Any) -> None:
+  """Refuses fields that are not what their annotations say."""
+  for name, hint in typing.get_type_hints(type(config)).items():
+    value = getattr(config, name)
+    if typing.get_origin(hint) is Literal:
+      allowed = typing.get_args(hint)
+      _check(
+        value in allowed,
+        f'{name}={value!r} is not one of {", ".join(allowed)}.',
+      )
+    else:
+      kind = getattr(hint, '__name__', None) or str(hint)
+      _check(_fits(value, hint), f'{name}={value!r} is not of type {kind}.')
+
+
+def _fits(value: Any, hint: Any) -> bool:
+  if typing.get_origin(hint) is builtin_types.UnionType:
+    return any(_fits(value, option) for option in typing.get_args(hint))
+  if typing.get_origin(hint) is tuple:
+    kind = typing.get_args(hint)[0]  # of any length
+    return isinstance(value, tuple) and all(_fits(x, kind) for x in value)
+  if hint is float and type(value) is int:
+    return True
+  return type(value) is hint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,6 +113,7 @@ class ModelConfig:
   tie_embeddings: bool = True
 
   def __post_init__(self):
+    _check_types(self)
     if not self.layer_kinds:
       kinds = (LayerKind.GLOBAL,) * self.num_layers
       object.__setattr__(self, 'layer_kinds', kinds)
@@ -168,10 +197,7 @@ class EngineConfig:
   prefix_cache: bool = True
 
   def __post_init__(self):
-    _check(
-      self.dtype in DTYPES,
-      f'dtype={self.dtype!r} is not one of {", ".join(DTYPES)}.',
-    )
+    _check_types(self)
     _check_positive(
         self, 'max_rows context page_size chunk decode_steps prefill_burst'
         ' max_queue priority_step'
@@ -233,6 +259,7 @@ class ServeConfig:
   max_n: int = 8
 
   def __post_init__(self):
+    _check_types(self)
     _check(0 <= self.port < 65536, f'port={self.port} is not in 0..65535.')
     _check(self.max_n > 0, f'max_n={self.max_n} must be positive.')
 
@@ -245,16 +272,28 @@ class Config:
   engine: EngineConfig = EngineConfig()
   serve: ServeConfig = ServeConfig()
 
+  def __post_init__(self):
+    _check_types(self)
+
 
 def load_config(path: str | pathlib.Path) -> Config:
-  """Runs a config file and returns what its `get_config()` returns."""
-  path = pathlib.Path(path)
-  if not path.is_file():
+  """Runs a config file and returns what its `get_config()` returns.
+
+  Raises:
+    ConfigError: it cannot be read, fails, or returns something else; the
+      message names the file, and the line where it failed.
+  """
+  if not pathlib.Path(path).is_file():
     raise ConfigError(f'Config file {str(path)!r} does not exist.')
-  get_config = runpy.run_path(str(path)).get('get_config')
+  try:
+    get_config = runpy.run_path(str(path)).get('get_config')
+    config = get_config() if callable(get_config) else None
+  except Exception as error:  # a program of others fails in any way
+    raise ConfigError(
+      f'Config file {str(path)!r}{_place(error, str(path))}: {_reason(error)}.'
+    ) from error
   if not callable(get_config):
     raise ConfigError(f'{path} defines no get_config() function.')
-  config = get_config()
   if not isinstance(config, Config):
     raise ConfigError(
       f'get_config() of {path} returned {type(config).__name__}, not'
@@ -263,17 +302,44 @@ def load_config(path: str | pathlib.Path) -> Config:
   return config
 
 
+def _place(error: Exception, path: str) -> str:
+  """Where in the file something went wrong: ', line 3'."""
+  frames = traceback.extract_tb(error.__traceback__)
+  lines = [frame.lineno for frame in frames if frame.filename == path]
+  if isinstance(error, SyntaxError) and error.filename == path:
+    lines.append(error.lineno)
+  return f', line {lines[-1]}' if lines and lines[-1] else ''
+
+
+def _reason(error: Exception) -> str:
+  """One clause."""
+  if isinstance(error, SyntaxError):
+    return f'it is not Python ({error.msg})'
+  text = ' '.join(str(error).split()).rstrip('.')
+  if isinstance(error, ConfigError):
+    return text
+  return f'{type(error).__name__}: {text}' if text else type(error).__name__
+
+
 def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
-  """Applies `dotted.name=value` strings, checked against the field types."""
+  """Applies `dotted.name=value` strings, checked against the field types.
+
+  All at once: two that are valid only together may come in any order. Of two
+  for the same field the later one counts.
+  """
+  changes: dict[str, Any] = {}
   for override in overrides:
     name, separator, text = override.partition('=')
     if not separator:
       raise ConfigError(f'--set={override!r} is not of the form name=value.')
-    config = _replace(config, name.strip().split('.'), text, name)
-  return config
+    _collect(changes, config, name.strip().split('.'), text=text, name=name)
+  return _replace(config, changes)
 
 
-def _replace(node: Any, path: list[str], text: str, name: str) -> Any:
+def _collect(
+  changes: dict[str, Any], node: Any, path: list[str], *, text: str, name: str
+) -> None:
+  """Adds one field's new value to the nested changes of a config."""
   fields = {field.name for field in dataclasses.fields(node)}
   if path[0] not in fields:
     near = difflib.get_close_matches(path[0], fields, n=1)
@@ -286,12 +352,22 @@ def _replace(node: Any, path: list[str], text: str, name: str) -> Any:
   if dataclasses.is_dataclass(old):
     if len(path) == 1:
       raise ConfigError(f'{name!r} is a group; set one of its fields.')
-    new = _replace(old, path[1:], text, name)
+    below = changes.setdefault(path[0], {})
+    _collect(below, old, path[1:], text=text, name=name)
   elif len(path) > 1:
     raise ConfigError(f'Config field {name!r} has no parts below {path[0]!r}.')
   else:
-    new = _parse(text, typing.get_type_hints(type(node))[path[0]], name)
-  return dataclasses.replace(node, **{path[0]: new})
+    hints = typing.get_type_hints(type(node))
+    changes[path[0]] = _parse(text, hints[path[0]], name)
+
+
+def _replace(node: Any, changes: Mapping[str, Any]) -> Any:
+  new = {}
+  for name, change in changes.items():
+    old = getattr(node, name)
+    is_group = dataclasses.is_dataclass(old)
+    new[name] = _replace(old, change) if is_group else change
+  return dataclasses.replace(node, **new)
 
 
 def _parse(text: str, hint: Any, name: str) -> Any:
@@ -309,7 +385,7 @@ def _parse(text: str, hint: Any, name: str) -> Any:
     return text
   try:
     value = ast.literal_eval(text)
-  except (ValueError, SyntaxError):
+  except (ValueError, SyntaxError, MemoryError, RecursionError):
     value = None
   if hint is float and type(value) is int:
     value = float(value)

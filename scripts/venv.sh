@@ -5,6 +5,7 @@
 
 make_venv() {
   local extras=$1 venv=${CHATJAX_VENV:-.venv} python='' candidate wanted stamp
+  local unfinished=$venv/.chatjax-unfinished
   for candidate in python3 python3.13 python3.12 python3.11; do
     if command -v "$candidate" >/dev/null && "$candidate" -c \
         'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -24,7 +25,10 @@ make_venv() {
     return
   fi
   echo "Installing into $venv (once) ..." >&2
-  [ -x "$BIN/python" ] || "$python" -m venv "$venv" || {
+  # Killed half-way the last time. The mark stands only in folders made here.
+  [ ! -e "$unfinished" ] || rm -rf "$venv"
+  [ -e "$venv" ] || { mkdir -p "$venv" && : >"$unfinished"; }
+  "$BIN/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv" || {
     echo "Could not make a virtual environment in $venv." >&2
     exit 1
   }
@@ -33,5 +37,6 @@ make_venv() {
     echo 'Could not install; is a package registry within reach?' >&2
     exit 1
   }
+  rm -f "$unfinished"
   echo "$wanted" >"$stamp"
 }

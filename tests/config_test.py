@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,6 +157,76 @@ def test_files_that_are_refused(tmp_path):
   path.write_text('def get_config():\n  return {}')
   with pytest.raises(config_lib.ConfigError, match='returned dict'):
     config_lib.load_config(path)
+
+
+FAILING = {
+  'def get_config(:': r', line 1: it is not Python \(',
+  'x = 1\nx = y': r", line 2: NameError: name 'y' is not defined",
+  'import no_such_module': r', line 1: ModuleNotFoundError: .*no_such_module',
+  'raise ValueError': r', line 1: ValueError\.',
+  'from chatjax import config\nconfig.EngineConfig(max_row=3)': (
+    r", line 2: TypeError: .* unexpected keyword argument 'max_row'"
+  ),
+  'from chatjax import config\nconfig.EngineConfig(max_rows=0)': (
+    r', line 2: max_rows=0 must be positive'
+  ),
+  'from chatjax import config\nconfig.EngineConfig(max_rows="3")': (
+    r", line 2: max_rows='3' is not of type int"
+  ),
+}
+
+
+@pytest.mark.parametrize('text', FAILING)
+def test_files_that_fail(tmp_path, text):
+  path = tmp_path / 'config.py'
+  path.write_text(text)
+  with pytest.raises(config_lib.ConfigError) as caught:
+    config_lib.load_config(path)
+  message = str(caught.value)
+  assert re.match(f"Config file '{path}'{FAILING[text]}", message), message
+  assert '\n' not in message
+  assert message.endswith('.')
+
+
+@pytest.mark.parametrize('data', [b'\xff\xfe', b'x = "\xff"', b'\x00'])
+def test_files_that_are_not_text(tmp_path, data):
+  path = tmp_path / 'config.py'
+  path.write_bytes(data)
+  with pytest.raises(config_lib.ConfigError, match=f"^Config file '{path}'"):
+    config_lib.load_config(path)
+
+
+@pytest.mark.parametrize(('make', 'message'), [
+    (lambda: config_lib.EngineConfig(max_rows=2.0), 'max_rows=2.0 is not of'),
+    (lambda: config_lib.EngineConfig(max_rows=True), 'max_rows=True is not of'),
+    (lambda: config_lib.EngineConfig(dtype=None), 'dtype=None is not one of'),
+    (lambda: config_lib.ServeConfig(host=None), 'host=None is not of type str'),
+    (lambda: config_lib.Config(engine={}), 'engine={} is not of type Engine'),
+    (lambda: config_lib.Config(model=7), 'model=7 is not of type str'),
+    (lambda: config_lib.ModelConfig(**MODEL, rope_theta='x'), "rope_theta='x'"),
+    (lambda: config_lib.ModelConfig(**MODEL, layer_kinds=('local',) * 2),
+     'layer_kinds='),
+    (lambda: config_lib.ModelConfig(**MODEL, qk_norm=1), 'qk_norm=1 is not'),
+    (lambda: config_lib.ModelConfig(**MODEL, activation='relu'),
+     "activation='relu' is not one of silu, gelu_tanh"),
+])  # fmt: skip
+def test_values_of_the_wrong_type(make, message):
+  with pytest.raises(config_lib.ConfigError, match=message):
+    make()
+
+
+def test_overrides_that_are_valid_only_together():
+  for overrides in (
+    ['engine.chunk=96', 'engine.page_size=32', 'engine.context=960'],
+    ['engine.context=960', 'engine.page_size=32', 'engine.chunk=96'],
+  ):
+    made = config_lib.apply_overrides(config_lib.Config(), overrides)
+    assert made.engine == config_lib.EngineConfig(
+      chunk=96, page_size=32, context=960
+    )
+  made = parsed('--set=engine.chunk=96', '--set=engine.page_size=32',
+                '--context=960')  # fmt: skip
+  assert (made.engine.chunk, made.engine.context) == (96, 960)
 
 
 def test_a_flag_beats_set_beats_the_file(tmp_path):

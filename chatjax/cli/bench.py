@@ -52,9 +52,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   flagset.refuse(arguments)
   rows = _rows(values['rows'].value)
   config = _config(values, max(rows))
-  out = values['json'].value and pathlib.Path(values['json'].value)
-  if out and not out.absolute().parent.is_dir():
-    raise flagset.UsageError(f'--json={out}: there is no such folder.')
+  out = _out(values['json'].value)
   # Here, not above: it brings jax, and bad input is answered without.
   from chatjax.cli import bench_model
 
@@ -79,6 +77,18 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   if out:
     _write(out, result)
   return 0
+
+
+def _out(name: str | None) -> pathlib.Path | None:
+  """Where the figures go; looked at before anything slow is done."""
+  if name is None:
+    return None
+  path = pathlib.Path(name)
+  if not path.absolute().parent.is_dir():
+    raise flagset.UsageError(f'--json={name}: there is no such folder.')
+  if path.is_dir():
+    raise flagset.UsageError(f'--json={name} is not the name of a file.')
+  return path
 
 
 def _rows(texts: Sequence[str]) -> list[int]:

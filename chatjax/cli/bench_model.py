@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
+import pathlib
 import time
 
 import jax
@@ -61,6 +62,39 @@ def load(
   """Does what `chatjax.load` does, with a clock."""
   home = home_lib.home()
   runtime.configure(home)
+  weights, load_s, was_converted = _load_weights(
+    config, home, accept_license=accept_license, report=report
+  )
+  begin_s = time.perf_counter()
+  with progress_lib.CompileWatch() as watch:
+    engine = engine_lib.Engine(
+      weights,
+      config.engine,
+      progress=lambda done, total: report(api.COMPILING, done, total),
+    )
+  return Model(
+    engine=engine,
+    tokenizer=tokenizer_lib.from_gguf(weights.metadata),
+    sizes=weights.config,
+    cache_itemsize=jax.numpy.dtype(
+      programs.cache_dtype(config.engine)
+    ).itemsize,
+    load_s=load_s,
+    was_converted=was_converted,
+    start_s=time.perf_counter() - begin_s,
+    was_compiled=watch.is_warm,
+    weight_bytes=_step_bytes(weights),
+  )
+
+
+def _load_weights(
+  config: config_lib.Config,
+  home: pathlib.Path,
+  *,
+  accept_license: bool,
+  report: Callable[[str, int, int], None],
+) -> tuple[load_lib.Weights, float, bool]:
+  """The weights, how long they took, whether they had been converted."""
   path = registry.fetch_weights(
     config.model,
     accept_license=accept_license,
@@ -80,26 +114,7 @@ def load(
     checkpoints=home / 'checkpoints',
     progress=on_convert,
   )
-  loaded_s = time.perf_counter()
-  with progress_lib.CompileWatch() as watch:
-    engine = engine_lib.Engine(
-      weights,
-      config.engine,
-      progress=lambda done, total: report(api.COMPILING, done, total),
-    )
-  return Model(
-    engine=engine,
-    tokenizer=tokenizer_lib.from_gguf(weights.metadata),
-    sizes=weights.config,
-    cache_itemsize=jax.numpy.dtype(
-      programs.cache_dtype(config.engine)
-    ).itemsize,
-    load_s=loaded_s - begin_s,
-    was_converted=not converted,
-    start_s=time.perf_counter() - loaded_s,
-    was_compiled=watch.is_warm,
-    weight_bytes=_step_bytes(weights),
-  )
+  return weights, time.perf_counter() - begin_s, not converted
 
 
 def _step_bytes(weights: load_lib.Weights) -> int:

@@ -41,6 +41,9 @@ def parse(
   Raises:
     UsageError: an unknown flag or a wrong value.
   """
+  for text in argv[: argv.index('--') if '--' in argv else None]:
+    if text.startswith(('-=', '--=')):  # absl passes over it
+      raise UsageError(f'{text!r} is a flag without a name.')
   try:
     return values([command, *argv])[1:]
   except flags.UnrecognizedFlagError as error:
@@ -51,7 +54,7 @@ def parse(
     ) from None
   except flags.IllegalFlagValueError as error:
     raise UsageError(_wrong_value(values, str(error))) from None
-  except flags.Error as error:
+  except (flags.Error, ValueError) as error:  # ValueError: --nohelp=1
     raise UsageError(f'{str(error).rstrip(".")}.') from None
 
 

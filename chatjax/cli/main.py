@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import importlib
 import os
 import sys
+import traceback
 
 from chatjax import types
 from chatjax.cli import flagset
@@ -20,6 +21,7 @@ COMMANDS = {
   'version': 'Prints the versions of chatjax and what it stands on.',
 }
 _INTERRUPTED = 130
+_TRACEBACK = 'CHATJAX_TRACEBACK'
 _PIPE_CLOSED = 141
 
 
@@ -39,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The reader of the output is gone, and at exit Python would flush again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _PIPE_CLOSED
+  except Exception as error:  # noqa: BLE001 - the last resort
+    if os.environ.get(_TRACEBACK):
+      traceback.print_exc()
+    return _fail(_unexpected(error), 1)
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -72,7 +78,15 @@ def _help() -> str:
   ])  # fmt: skip
 
 
-def _fail(error: Exception, code: int) -> int:
+def _unexpected(error: Exception) -> str:
+  text = ' '.join(str(error).split()).rstrip('.')
+  return (
+    f'Unexpected {type(error).__name__}{": " if text else ""}{text}. Set'
+    f' {_TRACEBACK}=1 to see where it comes from.'
+  )
+
+
+def _fail(error: Exception | str, code: int) -> int:
   print(f'chatjax: {error}', file=sys.stderr)
   return code
 

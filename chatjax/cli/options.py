@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import dataclasses
-from typing import Any
 
 from absl import flags
 
@@ -56,17 +54,20 @@ def config(values: flags.FlagValues) -> config_lib.Config:
   Raises:
     flagset.UsageError: a file, field, value or model that there is not.
   """
+  overrides = list(values['set'].value or ())
+  if values['model'].value is not None:
+    overrides.append(f'model={values["model"].value}')
+  overrides += [
+    f'engine.{name}={values[name].value}'
+    for name in _ENGINE_FLAGS
+    if values[name].value is not None
+  ]
   try:
     made = config_lib.Config()
     if values['config'].value is not None:
-      made = _load(values['config'].value)
-    made = config_lib.apply_overrides(made, values['set'].value or ())
-    given = {name: values[name].value for name in _ENGINE_FLAGS}
-    made = dataclasses.replace(
-      made,
-      model=values['model'].value or made.model,
-      engine=_replace(made.engine, given),
-    )
+      made = config_lib.load_config(values['config'].value)
+    # At once: two may be valid only together.
+    made = config_lib.apply_overrides(made, overrides)
     registry.get(made.model)
   except (config_lib.ConfigError, registry.UnknownModelError) as error:
     raise flagset.UsageError(str(error)) from error
@@ -77,24 +78,9 @@ def serve_config(
   made: config_lib.Config, *, host: str | None, port: int | None
 ) -> config_lib.ServeConfig:
   """Where the config serves, the two flags given precedence."""
+  given = {'host': host, 'port': port}
+  known = {name: value for name, value in given.items() if value is not None}
   try:
-    return _replace(made.serve, {'host': host, 'port': port})
+    return dataclasses.replace(made.serve, **known)
   except config_lib.ConfigError as error:
     raise flagset.UsageError(f'--{error}') from error
-
-
-def _load(path: str) -> config_lib.Config:
-  try:
-    return config_lib.load_config(path)
-  except (SyntaxError, UnicodeDecodeError) as error:
-    line = getattr(error, 'lineno', None)
-    place = f', line {line}' if line else ''
-    raise config_lib.ConfigError(
-      f'Config file {path!r}{place} is not Python: {error.args[0]}.'
-    ) from error
-
-
-def _replace(node: Any, given: Mapping[str, Any]) -> Any:
-  """Replaces the fields that are given."""
-  known = {name: value for name, value in given.items() if value is not None}
-  return dataclasses.replace(node, **known)

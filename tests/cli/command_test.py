@@ -108,6 +108,12 @@ USAGE_ERRORS = {
   ('chat', '--model=qwen2.5-coder', 'x'): (
     "Unknown model 'qwen2.5-coder'.*Did you mean 'qwen2.5-coder-0.5b-instruct'"
   ),
+  ('chat', '--model=', 'x'): "Unknown model ''",
+  ('chat', '--nohelp=1', 'x'): '--nohelp=1 does not take an argument',
+  ('chat', '--noraw=1', 'x'): '--noraw=1 does not take an argument',
+  ('chat', '--=3', 'x'): "'--=3' is a flag without a name",
+  ('chat', '--dtype=', 'x'): 'is not one of int8, bfloat16, float32',
+  ('bench', '--json='): '--json= is not the name of a file',
   ('chat', '--max_rows=0', 'x'): 'max_rows=0 must be positive',
   ('chat', '--context=100', 'x'): 'context=100 is not a multiple of chunk',
   ('chat', '--set=engine.rows=4', 'x'): "'engine.rows'.* did you mean",
@@ -147,6 +153,25 @@ def test_a_config_file_that_is_not_python(tmp_path):
   assert is_one_sentence(err)
   assert 'broken.py' in err
   assert 'line 1' in err
+
+
+@pytest.mark.parametrize('is_developer', [False, True])
+def test_the_unexpected_is_one_sentence(fake, monkeypatch, is_developer):
+  monkeypatch.setenv('CHATJAX_TRACEBACK', '1' if is_developer else '')
+
+  def fail(*unused, **more):
+    raise RuntimeError('first line\nsecond line.')
+
+  monkeypatch.setattr(registry, 'get', fail)
+  code, out, err = fake('', 'chat', 'x')
+  assert (code, out) == (1, '')
+  *before, last = err.splitlines(keepends=True)
+  assert last == (
+    'chatjax: Unexpected RuntimeError: first line second line. Set'
+    ' CHATJAX_TRACEBACK=1 to see where it comes from.\n'
+  )
+  assert any('Traceback' in line for line in before) == is_developer
+  assert bool(before) == is_developer
 
 
 @pytest.mark.parametrize('arguments', [
