@@ -155,6 +155,11 @@ class ModelConfig:
     """The kinds of layers there are; each has its own page pool."""
     return tuple(kind for kind in LayerKind if kind in self.layer_kinds)
 
+  @property
+  def pool_of_layer(self) -> tuple[int, ...]:
+    """Where in `kinds` each layer's kind stands."""
+    return tuple(self.kinds.index(kind) for kind in self.layer_kinds)
+
   def theta(self, kind: LayerKind) -> float:
     """Rotary base of a layer."""
     local = kind is LayerKind.LOCAL

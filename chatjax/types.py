@@ -169,7 +169,8 @@ class Sink(Protocol):
   """Where the engine puts what it makes; called on the engine's thread.
 
   Implementations must return at once and must not raise. `started` comes
-  first. Per choice the calls are: any number of `tokens`, then one `finish`. `error` ends all.
+  first. Per choice the calls are: any number of `tokens`, then one `finish`.
+  `error` ends all.
   """
 
   def started(self, num_cached: int) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 from chatjax import types
+from chatjax.engine import stats
 from chatjax.engine import tables as tables_lib
 
 
@@ -24,6 +25,7 @@ class Job:
     start: prompt positions that are in the table.
     num_cached: prompt positions that the prefix cache gave at first.
     logits: the last prompt position's, once prefilled (opaque here).
+    timeline: when things happened to it.
   """
 
   request: types.TokenRequest
@@ -38,6 +40,7 @@ class Job:
   start: int = 0
   num_cached: int | None = None
   logits: Any = None
+  timeline: stats.Timeline | None = None
 
   def __post_init__(self):
     self.waiting.extend(range(self.request.n))
@@ -62,12 +65,13 @@ class Row:
   Attributes:
     order: who goes first when pages are short.
     slot: its place in the program; None while swapped out.
-    position: where its last drawn token stands.
-    in_flight: steps that were dispatched and not yet read.
+    position: where its last drawn (at first, the prompt's last) token stands.
+    in_flight: draws that were dispatched and not yet read.
     num_sent: pages of the table that the device knows.
     generated: the drawn ids.
     shape: of the table, and `saved`: what was in it, while swapped out.
     logits: what the first token is drawn from; dropped when it is drawn.
+    delivered: when its last tokens were handed on.
   """
 
   job: Job
@@ -82,6 +86,7 @@ class Row:
   shape: list[list[bool]] | None = None
   saved: Any = None
   logits: Any = None
+  delivered: float | None = None
 
   @property
   def last_position(self) -> int:

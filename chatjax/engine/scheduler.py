@@ -36,8 +36,6 @@ class Scheduler:
   Attributes:
     rows: running ones, by slot.
     swapped: rows that were put out for want of pages.
-    num_preemptions, num_prompt, num_cached: totals since the start: rows
-      swapped out, prompt positions asked for, and found in the cache.
   """
 
   def __init__(
@@ -54,7 +52,6 @@ class Scheduler:
     )
     self.rows: dict[int, Row] = {}
     self.swapped: list[Row] = []
-    self.num_preemptions = self.num_prompt = self.num_cached = 0
     self._config = config
     self._free_slots = list(range(config.max_rows - 1, -1, -1))
     self._queue: list[Job] = []  # jobs with waiting choices
@@ -88,7 +85,7 @@ class Scheduler:
     return self._resume() or self._start() or self._decode()
 
   def advance(self, row: Row, token_ids: list[int], num_steps: int) -> None:
-    """Takes what one block drew for a row that was in it."""
+    """Takes what a placing or a block drew for a row that was in it."""
     row.in_flight -= num_steps
     row.position += len(token_ids)
     row.generated.extend(token_ids)
@@ -162,8 +159,6 @@ class Scheduler:
       return False
     if job.num_cached is None:
       job.num_cached = start
-      self.num_prompt += job.num_prompt
-      self.num_cached += start
     job.table, job.start = table, start
     self._prefilling = job
     return True
@@ -199,7 +194,8 @@ class Scheduler:
       order=job.order,
       table=table,
       slot=None,
-      position=job.num_prompt,
+      position=job.num_prompt - 1,
+      in_flight=1,
       logits=job.logits,
     )
     job.rows.add(row)
@@ -243,7 +239,7 @@ class Scheduler:
       return None
     if any(row.in_flight for row in self.rows.values()):
       return job_lib.Drain()
-    return self._swap_out(row)
+    return self.swap_out(row)
 
   def _reclaim(self, needy: Job | Row | None = None) -> bool:
     """Takes the pages of the last prompt that waits for a row."""
@@ -255,8 +251,9 @@ class Scheduler:
     self._drop_prompt(max(holders, key=lambda job: job.order))
     return True
 
-  def _swap_out(self, row: Row) -> job_lib.SwapOut:
-    self.num_preemptions += 1
+  def swap_out(self, row: Row) -> job_lib.SwapOut:
+    """Puts a running row out; nothing of it may be in flight."""
+    assert not row.in_flight
     pages = tuple(row.table.column(j) for j in range(len(row.table)))
     row.shape = tables_lib.shape_of(row.table)
     self._vacate(row)

@@ -56,6 +56,14 @@ class Tables:
     """Pages that a sequence refers to, over all pools."""
     return sum(pool.num_used for pool in self.pools)
 
+  @property
+  def usage(self) -> float:
+    """Share of the fullest pool that sequences refer to."""
+    return max(
+      pool.num_used / max(1, pool.num_used + pool.num_available)
+      for pool in self.pools
+    )
+
   def num_pages(self, num_positions: int) -> int:
     """Pages per pool for that many positions."""
     return -(-num_positions // self.page_size)

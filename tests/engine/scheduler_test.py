@@ -76,7 +76,8 @@ def test_choices_share_one_prefill_and_the_prompts_full_pages():
   assert len({tuple(pages[:full]) for pages in tables}) == 1
   assert len({pages[full] for pages in tables}) == 3
   copies = [action.copy for name, action in sim.log if name == 'Place']
-  assert copies[0] and copies[1]
+  assert copies[0]
+  assert copies[1]
   assert copies[2] is None  # the last one takes the tail over
   sim.run()
   assert sim.scheduler.tables.num_used == 0
@@ -119,7 +120,6 @@ def test_a_cached_prefix_is_not_computed_again():
   assert [one.num_cached for one in (first, second, third, other)] == [
     0, 16, 16, 0,
   ]  # fmt: skip
-  assert sim.scheduler.num_cached == 32
 
 
 def test_jobs_in_flight_share_a_prefix_too():
@@ -175,9 +175,8 @@ def test_rows_are_swapped_out_for_the_first_in_order_and_come_back():
   sim.run()
   assert sim.counts()['SwapOut'] > 0
   assert sim.counts()['SwapOut'] == sim.counts()['SwapIn']
-  assert sim.scheduler.num_preemptions == sim.counts()['SwapOut']
   assert list(sim.finished.values()) == [50] * 4
-  assert list(sim.finished)[0] == ('a', 0)  # the first one never waits
+  assert next(iter(sim.finished)) == ('a', 0)  # the first one never waits
   victims = [a.row.job.request.request_id for n, a in sim.log if n == 'SwapOut']
   assert 'a' not in victims
 
@@ -261,7 +260,7 @@ def test_thousands_of_random_arrivals(windows, lookahead, seed):
   rng = random.Random(seed)
   ends = lambda row: rng.random() < 0.05
   sim = Simulation(config(cache_tokens=80), windows, lookahead, ends)
-  alive, num_jobs, cancelled = [], 0, set()
+  alive, num_jobs, num_cached, cancelled = [], 0, 0, set()
   while num_jobs < NUM_JOBS or not sim.scheduler.is_idle:
     if num_jobs < NUM_JOBS and rng.random() < 0.15:
       prompt = simulation.random_prompt(rng, 40)
@@ -278,6 +277,7 @@ def test_thousands_of_random_arrivals(windows, lookahead, seed):
       victim, choice = rng.choice(alive), rng.choice([None, 0, 1])
       sim.scheduler.cancel(victim, choice)
       cancelled.add((victim.request.request_id, choice))
+    num_cached += sum(one.num_cached or 0 for one in alive if not one.num_open)
     alive = [one for one in alive if one.num_open]
     if rng.random() < 0.1:
       check_invariants(sim)
@@ -286,7 +286,7 @@ def test_thousands_of_random_arrivals(windows, lookahead, seed):
   counts = sim.counts()
   if None in windows:  # windows alone are never short of pages
     assert counts['SwapOut'] >= counts['SwapIn'] > 20
-  assert sim.scheduler.num_cached > 100
+  assert num_cached > 100
   whole = {name for name, choice in cancelled if choice is None}
   for i in range(num_jobs):
     if str(i) not in whole and (str(i), 0) not in cancelled:

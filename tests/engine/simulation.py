@@ -121,9 +121,9 @@ class Simulation:
     if action.copy is not None:
       for pool, (source, target) in enumerate(zip(*action.copy, strict=True)):
         self._memory[pool][target] = dict(self._memory[pool][source])
-    self._check(row.table, row.position, lambda p: self._text(row, p))
-    row.generated.append(0)
-    self._end_if_done(row)
+    self._check(row.table, row.position + 1, lambda p: self._text(row, p))
+    self._flights.append([(row, 0)])
+    self._land(self._lookahead)
 
   def _swapout(self, action):
     assert not action.row.in_flight
@@ -158,7 +158,11 @@ class Simulation:
     while len(self._flights) > leave:
       for row, num_steps in self._flights.popleft():
         if row.slot is not None and self.scheduler.rows.get(row.slot) is row:
-          self._draw(row, num_steps)
+          if num_steps:
+            self._draw(row, num_steps)
+          else:
+            self.scheduler.advance(row, [0], 1)
+            self._end_if_done(row)
 
   def _draw(self, row, num_steps):
     drawn = []
