@@ -9,15 +9,17 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import concurrent.futures
 import dataclasses
 import hashlib
+import logging
 from typing import Any
 
 from chatjax import config as config_lib
+from chatjax import types
+from chatjax.chat import chunks as chunks_lib
 from chatjax.chat import format as format_lib
 from chatjax.chat import named_formats
 from chatjax.chat import session as session_lib
@@ -26,11 +28,15 @@ from chatjax.engine import engine as engine_lib
 from chatjax.engine import runtime
 from chatjax.models import load as load_lib
 from chatjax.models import registry
+from chatjax.protocol import errors
 from chatjax.protocol import limits as limits_lib
+from chatjax.protocol import python_body
 from chatjax.protocol import request as request_lib
 from chatjax.protocol import response
 from chatjax.sampling import keys
 from chatjax.text import tokenizer as tokenizer_lib
+
+_log = logging.getLogger(__name__)
 
 # (what is being done, amount done, amount in all); bytes or things.
 Progress = Callable[[str, int, int], None]
@@ -66,18 +72,22 @@ class Chat:
     """Answers as a whole.
 
     Args:
-      messages: as in OpenAI's interface.
-      **params: its fields: temperature, seed, n, stop, logprobs, ...
+      messages: as in OpenAI's interface; dicts, or message objects such as
+        an answer's own `choices[0].message`.
+      **params: its fields: temperature, seed, n, stop, logprobs, ... `user`
+        is written to the log, and changes no token.
 
     Raises:
       types.RequestError: names the field at fault in `param`.
     """
+    _refuse_stream(params)
     return self.session.create(self._parse(messages, params))
 
   def stream(
     self, messages: Sequence[Mapping[str, Any]], **params: Any
-  ) -> Iterator[response.ChatCompletionChunk]:
-    """Answers in chunks; closing the iterator stops the model."""
+  ) -> chunks_lib.ChunkStream:
+    """Answers in chunks; closing or dropping the stream stops the model."""
+    _refuse_stream(params)
     return self.session.stream(self._parse(messages, params, stream=True))
 
   def close(self) -> None:
@@ -92,7 +102,20 @@ class Chat:
 
   def _parse(self, messages, params, **more):
     body = {'model': self.model_id, 'messages': messages, **params, **more}
-    return request_lib.parse(body, limits=self._limits).request
+    parsed = request_lib.parse(python_body.plain(body), limits=self._limits)
+    if parsed.user is not None:
+      _log.info('user=%r', parsed.user)
+    return parsed.request
+
+
+def _refuse_stream(params: Mapping[str, Any]) -> None:
+  """The method says it already; a field could only contradict it."""
+  if 'stream' in params:
+    raise types.RequestError(
+      f'stream={errors.shorten(params["stream"])} is given; leave it out and '
+      'call .stream(...) for an answer in chunks, .chat(...) for a whole one.',
+      param='stream',
+    )
 
 
 def load(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import threading
 from typing import Protocol
 from typing import Self
+import weakref
 
 from chatjax import types
 from chatjax.chat import choice as choice_lib
@@ -49,7 +50,8 @@ class Engine(Protocol):
 class Generation:
   """Iterates over the deltas of one request, blocking or async.
 
-  As a context manager it cancels what still runs when the block is left.
+  As a context manager it cancels what still runs when the block is left;
+  dropped without that, it cancels as it is collected.
   """
 
   def __init__(
@@ -66,6 +68,12 @@ class Generation:
     self._open = set(range(len(choices)))
     self._mailbox = mailbox.Mailbox()
     self._is_cancelled = threading.Event()
+    # The engine knows the mailbox alone, so that nothing keeps a generation
+    # that its reader has dropped.
+    dropped = weakref.finalize(
+      self, _cancel_open, engine, request.request_id, self._open
+    )
+    dropped.atexit = False  # the engine's thread may hold its lock for ever
 
   def submit(self) -> None:
     """Hands the request to the engine; raises `types.RequestError`."""
@@ -145,6 +153,13 @@ class Generation:
       prompt_ids=self.meta.prompt_ids,
       seed=self.meta.seed,
     )
+
+
+def _cancel_open(
+  engine: Engine, request_id: str, open_choices: set[int]
+) -> None:
+  if open_choices:
+    engine.cancel(request_id)
 
 
 def _readable(error: Exception) -> types.ChatjaxError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import secrets
@@ -14,6 +13,7 @@ import uuid
 from chatjax import types
 from chatjax.chat import choice as choice_lib
 from chatjax.chat import choice_keys
+from chatjax.chat import chunks as chunks_lib
 from chatjax.chat import generation
 from chatjax.protocol import build
 from chatjax.protocol import errors
@@ -74,11 +74,9 @@ class Session:
     running = self.start(request)
     return build.completion(running.meta, running.result())
 
-  def stream(
-    self, request: types.Request
-  ) -> Iterator[response.ChatCompletionChunk]:
-    """Answers in chunks; closing the iterator stops the model."""
-    return _chunks(self.start(request))
+  def stream(self, request: types.Request) -> chunks_lib.ChunkStream:
+    """Answers in chunks; closing or dropping the stream stops the model."""
+    return chunks_lib.ChunkStream(self.start(request))
 
   def _submit(self, running: generation.Generation) -> None:
     try:
@@ -155,15 +153,3 @@ def _stopped() -> types.RequestError:
     code='engine_stopped',
     status=503,
   )
-
-
-def _chunks(
-  running: generation.Generation,
-) -> Iterator[response.ChatCompletionChunk]:
-  with running:
-    chunks = build.ChunkBuilder(running.meta)
-    yield from chunks.start()
-    for delta in running:
-      if chunk := chunks.add(delta):
-        yield chunk
-    yield from chunks.end()

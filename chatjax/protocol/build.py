@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence
+import dataclasses
 import math
 from typing import Any
 
@@ -55,12 +56,22 @@ class ChunkBuilder:
       delta = response.ChoiceDelta(role='assistant', content='', refusal=None)
       yield self._chunk([self._choice(types.Delta(choice=index), delta)], first)
 
-  def add(self, delta: types.Delta) -> response.ChatCompletionChunk | None:
-    """The chunk of a delta, None if it shows nothing."""
+  def add(self, delta: types.Delta) -> Iterator[response.ChatCompletionChunk]:
+    """The chunks of a delta: none, its text, its end, or both.
+
+    As OpenAI's, the chunk with the finish reason gains nothing.
+    """
     self._num_tokens += len(delta.token_ids)
+    if delta.finish_reason and (delta.text or delta.logprobs):
+      yield self._gain(dataclasses.replace(delta, finish_reason=None))
+      delta = types.Delta(
+        choice=delta.choice, finish_reason=delta.finish_reason
+      )
     has_ids = self._meta.has_token_ids and delta.token_ids
-    if not (delta.text or delta.logprobs or delta.finish_reason or has_ids):
-      return None
+    if delta.text or delta.logprobs or delta.finish_reason or has_ids:
+      yield self._gain(delta)
+
+  def _gain(self, delta: types.Delta) -> response.ChatCompletionChunk:
     text = {'content': delta.text} if delta.text else {}
     gained = response.ChoiceDelta.model_validate(text)
     return self._chunk([self._choice(delta, gained)], {})

@@ -16,6 +16,7 @@ from chatjax.protocol import parameters
 MAX_INT32 = 2**31 - 1
 MAX_STOPS = 4
 MAX_MODEL_CHARS = 256
+REPETITION_PENALTY = (0.001, 1000)  # what the sampler takes
 _TOKEN_ID = re.compile(r'0|[1-9][0-9]{0,9}')
 
 
@@ -29,12 +30,6 @@ def _between(low: float, high: float) -> pydantic.AfterValidator:
     return value
 
   return pydantic.AfterValidator(check)
-
-
-def _above_zero(value: float) -> float:
-  if value <= 0:
-    raise types.RequestError(f'{value} is out of range; it must be above 0.')
-  return value
 
 
 def _stop_list(value: Any) -> Any:
@@ -77,9 +72,11 @@ class StreamOptions(messages.Strict):
     if not isinstance(value, dict):
       return value
     value = {name: item for name, item in value.items() if item is not None}
+    neutral = parameters.NEUTRAL_STREAM_OPTIONS
+    value = parameters.without_neutral(value, neutral)
     for name in value:
       if name in parameters.REFUSED_STREAM_OPTIONS:
-        raise errors.unsupported(name)
+        raise errors.unsupported(name, neutral=neutral[name])
     return value
 
 
@@ -118,9 +115,7 @@ class CreateChatCompletion(messages.Strict):
   user: messages.Text | None = None
   top_k: Annotated[int, _between(-1, MAX_INT32)] = 0
   min_p: Annotated[float, _between(0, 1)] = 0.0
-  repetition_penalty: Annotated[
-    float, _between(0, 100), pydantic.AfterValidator(_above_zero)
-  ] = 1.0
+  repetition_penalty: Annotated[float, _between(*REPETITION_PENALTY)] = 1.0
   min_tokens: Annotated[int, _between(0, MAX_INT32)] = 0
   ignore_eos: bool = False
   stop_token_ids: Annotated[

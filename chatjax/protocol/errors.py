@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+import json
 from typing import Any
 
 from chatjax import types
@@ -36,10 +38,19 @@ def body(error: types.RequestError) -> dict[str, Any]:
 
 
 def as_request_error(error: types.ChatjaxError) -> types.RequestError:
-  """What a client is told of any of our errors; 500 if it is not its own."""
+  """What a client is told of any of our errors; no word of ours at 500."""
   if isinstance(error, types.RequestError):
     return error
-  return types.RequestError(str(error), code='internal_error', status=500)
+  return internal()
+
+
+def internal() -> types.RequestError:
+  """A failure of ours. What failed is for the log: it may name our insides."""
+  return types.RequestError(
+    'The server failed; nothing is wrong with the request itself.',
+    code='internal_error',
+    status=500,
+  )
 
 
 def _type(status: int) -> str:
@@ -48,11 +59,20 @@ def _type(status: int) -> str:
   return 'server_error' if status >= 500 else 'invalid_request_error'
 
 
-def unsupported(param: str, what: str | None = None) -> types.RequestError:
-  """A documented thing that this version does not do."""
+def unsupported(
+  param: str, what: str | None = None, neutral: Sequence[Any] = ()
+) -> types.RequestError:
+  """A documented thing that this version does not do.
+
+  Args:
+    param: its path.
+    what: how to call it, if not by its name.
+    neutral: values that are accepted, since they ask for nothing.
+  """
+  values = ' or '.join(map(json.dumps, neutral))
   return types.RequestError(
     f'{what or repr(param)} is not supported by this version of chatjax; '
-    'leave it out.',
+    f'leave it out{values and f" or give {values}"}.',
     param=param,
     code='unsupported_parameter',
   )

@@ -75,12 +75,13 @@ class Message(Strict):
       return value
     value = {name: item for name, item in value.items() if item is not None}
     _check_role(value.get('role'))
+    if value.get('role') == 'assistant':
+      value = parameters.without_neutral(
+        value, parameters.NEUTRAL_ANSWER_FIELDS
+      )
     for name in value:
       if name in parameters.REFUSED_MESSAGE_FIELDS:
         raise errors.unsupported(name)
-    # An answer is sent back as it came, with `annotations: []`.
-    if value.get('role') == 'assistant' and value.get('annotations') == []:
-      del value['annotations']
     return value
 
   def as_dict(self) -> dict[str, str]:

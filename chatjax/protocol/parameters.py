@@ -6,7 +6,9 @@ parameter can be accepted and ignored.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import enum
+from typing import Any
 
 
 class Status(enum.Enum):
@@ -48,6 +50,22 @@ PARAMETERS = {
   ),
 }
 
+# Values of refused parameters that ask for nothing this version does not do.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+  'metadata': ({},),
+  'modalities': (['text'],),
+  'parallel_tool_calls': (True, False),  # there are no tools to call
+  'reasoning_effort': ('none',),
+  'response_format': ({'type': 'text'},),
+  'service_tier': ('auto', 'default'),
+  'store': (False,),
+  'tool_choice': ('none', 'auto'),
+  'tools': ([],),
+}
+NEUTRAL_STREAM_OPTIONS = {'include_obfuscation': (False,)}
+# An answer is sent back as it came.
+NEUTRAL_ANSWER_FIELDS = {'annotations': ([],), 'tool_calls': ([],)}
+
 # Documented inside other parameters, not built yet.
 REFUSED_MESSAGE_FIELDS = frozenset({
   'audio', 'function_call', 'name', 'reasoning', 'reasoning_content',
@@ -56,3 +74,16 @@ REFUSED_MESSAGE_FIELDS = frozenset({
 REFUSED_STREAM_OPTIONS = frozenset({'include_obfuscation'})
 REFUSED_ROLES = frozenset({'tool', 'function'})
 REFUSED_PARTS = frozenset({'image_url', 'input_audio', 'file', 'refusal'})
+
+
+def without_neutral(
+  fields: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]
+) -> dict[str, Any]:
+  """Leaves out the fields whose values ask for nothing; 0 is not false."""
+  return {
+    name: value
+    for name, value in fields.items()
+    if not any(
+      type(value) is type(one) and value == one for one in neutral.get(name, ())
+    )
+  }

@@ -12,6 +12,7 @@ import pydantic
 from chatjax import types
 from chatjax.protocol import create as create_lib
 from chatjax.protocol import errors
+from chatjax.protocol import faults
 from chatjax.protocol import json_body
 from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import parameters
@@ -49,14 +50,16 @@ def parse(
     if name not in parameters.PARAMETERS:
       raise errors.unknown(str(name))
   given = {name: value for name, value in body.items() if value is not None}
+  given = parameters.without_neutral(given, parameters.NEUTRAL)
   for name in given:
     if parameters.PARAMETERS[name] is parameters.Status.REFUSED:
-      raise errors.unsupported(name)
+      neutral = parameters.NEUTRAL.get(name, ())
+      raise errors.unsupported(name, neutral=neutral)
   _check_sizes(given, limits)
   try:
     create = create_lib.CreateChatCompletion.model_validate(given)
   except pydantic.ValidationError as error:
-    raise _translate(error) from None
+    raise faults.translate(error, given) from None
   _check_together(create, given, limits)
   return Parsed(request=_to_request(create), user=create.user)
 
@@ -104,8 +107,8 @@ def _check_together(
       not 1 <= create.n <= limits.max_n,
       'n',
       lambda: (
-        f'n={create.n} is out of range; it must be between 1 and '
-        f'{limits.max_n}.'
+        f'n={errors.shorten(create.n)} is out of range; it must be between 1'
+        f' and {limits.max_n}.'
       ),
     ),
     (
@@ -174,39 +177,3 @@ def _to_request(create: create_lib.CreateChatCompletion) -> types.Request:
     stream=create.stream,
     include_usage=create.stream_options.include_usage,
   )
-
-
-def _translate(error: pydantic.ValidationError) -> types.RequestError:
-  """The first fault, in OpenAI's words; never the caller's own data."""
-  first = error.errors(include_url=False, include_input=False)[0]
-  cause = first.get('ctx', {}).get('error')
-  if isinstance(cause, types.RequestError):
-    param = _path((*first['loc'], *filter(None, [cause.param])))
-    is_named = cause.code == 'unsupported_parameter'
-    message = (
-      str(cause) if is_named else f'Invalid value for {param!r}: {cause}'
-    )
-    return types.RequestError(message, param=param, code=cause.code)
-  param = _path(first['loc'])
-  if first['type'] == 'missing':
-    return types.RequestError(
-      f'Missing required parameter: {param!r}.',
-      param=param,
-      code='missing_required_parameter',
-    )
-  if first['type'] == 'extra_forbidden':
-    return errors.unknown(param)
-  is_type = first['type'].endswith(('_type', '_parsing'))
-  return types.RequestError(
-    f'Invalid value for {param!r}: {first["msg"]}.',
-    param=param,
-    code='invalid_type' if is_type else 'invalid_value',
-  )
-
-
-def _path(loc: tuple[int | str, ...]) -> str:
-  """('messages', 0, 'role') -> 'messages[0].role'."""
-  text = ''
-  for step in loc:
-    text += f'[{step}]' if isinstance(step, int) else f'.{step}'
-  return text.lstrip('.')

@@ -104,6 +104,8 @@ def _add_routes(
 def _add_error_handlers(app: fastapi.FastAPI) -> None:
   @app.exception_handler(types.ChatjaxError)
   async def ours(http: requests.Request, error: types.ChatjaxError):
+    if not isinstance(error, types.RequestError):
+      _log.error('a request failed: %s', error)
     return answers.error(errors.as_request_error(error))
 
   @app.exception_handler(exceptions.HTTPException)
@@ -114,12 +116,7 @@ def _add_error_handlers(app: fastapi.FastAPI) -> None:
   @app.exception_handler(Exception)
   async def unforeseen(http: requests.Request, error: Exception):
     # The server logs the traceback; the client learns nothing of our insides.
-    told = types.RequestError(
-      'The server failed; nothing is wrong with the request itself.',
-      code='internal_error',
-      status=500,
-    )
-    return answers.error(told)
+    return answers.error(errors.internal())
 
 
 def _check_content_type(http: requests.Request) -> None:

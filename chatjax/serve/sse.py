@@ -48,14 +48,14 @@ async def _events(
   for chunk in chunks.start():
     yield _event(chunk)
   try:
-    if first and (chunk := chunks.add(first)):
+    for chunk in chunks.add(first) if first else ():
       yield _event(chunk)
     async for delta in running:
-      if chunk := chunks.add(delta):
+      for chunk in chunks.add(delta):
         yield _event(chunk)
   except types.ChatjaxError as error:
     # The status is out already: the error is an event, and no [DONE].
-    _log.error('%s ended early: %s', running.meta.id, type(error).__name__)
+    _log.error('%s ended early: %s', running.meta.id, error)
     body = errors.body(errors.as_request_error(error))
     yield sse.format_sse_event(data_str=json.dumps(body))
     return

@@ -51,7 +51,8 @@ class FakeEngine:
     self._pause_s = pause_s
     self._turns_left = fail_after
     self._max_open = max_open
-    self._lock = threading.Lock()
+    # Collecting a dropped stream cancels, in the middle of anything.
+    self._lock = threading.RLock()
     self._open: dict[str, set[int]] = {}
     self._threads: list[threading.Thread] = []
 
@@ -67,7 +68,7 @@ class FakeEngine:
 
   def submit(self, request: types.TokenRequest, sink: types.Sink) -> None:
     if not self.is_alive:
-      raise types.ChatjaxError(f'The engine has stopped: {self.error}.')
+      raise types.ChatjaxError('The engine does not run any more.')
     if self.num_open + request.n > self._max_open:
       raise types.RequestError(
         'The queue is full.', code='server_overloaded', status=503
@@ -104,7 +105,7 @@ class FakeEngine:
       if self._has_failed():
         with self._lock:
           rows.clear()
-        sink.error(self.error)
+        sink.error(types.ChatjaxError('The engine failed.'))
         return
       for choice in range(request.n):
         if choice in rows:

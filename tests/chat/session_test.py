@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import threading
 import time
+import weakref
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -358,6 +359,42 @@ def test_closing_the_stream_cancels():
   wait_until(lambda: one.engine.num_open == 0)
 
 
+def test_closing_a_stream_that_nobody_read_cancels():
+  one = endless()
+  stream = one.stream(request())
+  wait_until(lambda: one.engine.num_open == 1)
+  stream.close()
+  wait_until(lambda: one.engine.num_open == 0)
+  assert list(stream) == []
+
+
+def test_leaving_the_block_of_a_stream_cancels():
+  one = endless()
+  with one.stream(request()) as stream:
+    assert next(stream).choices[0].delta.role == 'assistant'
+  wait_until(lambda: one.engine.num_open == 0)
+
+
+@pytest.mark.parametrize('num_read', [0, 1, 3])
+def test_dropping_a_stream_cancels(num_read):
+  one = endless()
+  stream = one.stream(request(n=2))
+  for _ in range(num_read):
+    next(stream)
+  gone = weakref.ref(stream)
+  del stream
+  assert gone() is None
+  wait_until(lambda: one.engine.num_open == 0)
+
+
+def test_dropping_what_has_ended_does_not_cancel(monkeypatch):
+  one = session(fake_engine.text_script('x'))
+  calls = []
+  monkeypatch.setattr(one.engine, 'cancel', lambda *given: calls.append(given))
+  assert list(one.stream(request()))
+  assert not calls
+
+
 def test_cancel_wakes_a_waiting_reader():
   one = session(fake_engine.text_script('x' * 99), pause_s=0.5)
   running = one.start(request())
@@ -405,10 +442,36 @@ class SlowToTell:
 def test_an_engine_failure_ends_the_iteration():
   one = session(fake_engine.text_script('x' * 99), fail_after=2)
   running = one.start(request())
-  with pytest.raises(generation.EngineError, match='RuntimeError') as caught:
+  with pytest.raises(types.ChatjaxError, match='The engine failed') as caught:
     list(running)
   assert 'scripted' not in str(caught.value)  # the engine's words stay here
   assert list(running) == []
   with pytest.raises(types.RequestError) as refused:
     one.start(request())
   assert refused.value.status == 503
+
+
+def test_what_an_engine_should_not_send_is_not_shown(monkeypatch):
+  one = session(fake_engine.text_script('x'))
+  submit = lambda request, sink: sink.error(RuntimeError('/secret'))
+  monkeypatch.setattr(one.engine, 'submit', submit)
+  with pytest.raises(generation.EngineError, match='RuntimeError') as caught:
+    list(one.start(request()))
+  assert 'secret' not in str(caught.value)
+
+
+def test_the_end_of_a_stream_gains_nothing():
+  one = session(fake_engine.text_script('one', 'two'), block=9)
+  for more in ({}, {'logprobs': True}, {'stop': ('ne', 'wo')}):
+    asked = dataclasses.replace(
+      request(n=2, **more), return_token_ids=True, include_usage=True
+    )
+    choices = [c for chunk in one.stream(asked) for c in chunk.choices]
+    for idx in (0, 1):
+      *parts, last = [c for c in choices if c.index == idx]
+      assert last.model_dump(exclude_unset=True)['delta'] == {}
+      assert (last.finish_reason, last.logprobs) == ('stop', None)
+      assert all(part.finish_reason is None for part in parts)
+      assert parts[-1].delta.content
+      ids = [i for part in (*parts, last) for i in part.token_ids]
+      assert ids == list(one.create(asked).choices[idx].token_ids)

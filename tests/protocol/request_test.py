@@ -1,6 +1,7 @@
 """Every parameter reaches `types.Request`; every limit is at its place."""
 
 import dataclasses
+import json
 import time
 
 from openai.types.chat import completion_create_params
@@ -12,6 +13,7 @@ from chatjax.protocol import json_body
 from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import parameters
 from chatjax.protocol import request as request_lib
+from chatjax.sampling import sampler
 
 MESSAGES = [{'role': 'user', 'content': 'hi'}]
 LIMITS = limits_lib.Limits()
@@ -117,10 +119,54 @@ def test_defaults_are_those_of_openai():
   ],
 )
 def test_documented_but_not_built_is_refused(name):
-  for value in (False, 'auto', [], {}):
+  neutral = parameters.NEUTRAL.get(name, ())
+  for value in (0, 1, 'flex', '', ['audio'], [{}], {'type': 'x'}, {'a': 1}):
     error = refuse(**{name: value})
     assert (error.param, error.code) == (name, 'unsupported_parameter')
     assert error.status == 400
+    assert all(json.dumps(one) in str(error) for one in neutral)
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('metadata', {}),
+    ('modalities', ['text']),
+    ('parallel_tool_calls', True),
+    ('parallel_tool_calls', False),
+    ('reasoning_effort', 'none'),
+    ('response_format', {'type': 'text'}),
+    ('service_tier', 'auto'),
+    ('service_tier', 'default'),
+    ('store', False),
+    ('tool_choice', 'none'),
+    ('tool_choice', 'auto'),
+    ('tools', []),
+  ],
+)
+def test_what_asks_for_nothing_is_accepted(name, value):
+  assert parse(**{name: value}) == parse()
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('metadata', {'a': 'b'}),
+    ('modalities', ['text', 'audio']),
+    ('modalities', []),
+    ('reasoning_effort', 'low'),
+    ('response_format', {'type': 'json_object'}),
+    ('response_format', {'type': 'text', 'x': 1}),
+    ('service_tier', 'priority'),
+    ('store', True),
+    ('store', 0),
+    ('tool_choice', 'required'),
+    ('tools', [{'type': 'function', 'function': {'name': 'f'}}]),
+  ],
+)
+def test_what_asks_for_something_is_refused(name, value):
+  error = refuse(**{name: value})
+  assert (error.param, error.code) == (name, 'unsupported_parameter')
 
 
 def test_unknown_fields_are_refused():
@@ -138,7 +184,7 @@ RANGES = [
   ('min_p', [0, 1], [-0.01, 1.01]),
   ('presence_penalty', [-2, 2], [-2.01, 2.01, 1e300]),
   ('frequency_penalty', [-2, 2], [-2.01, 2.01, 1e300]),
-  ('repetition_penalty', [0.01, 100], [0, -1, 100.1]),
+  ('repetition_penalty', [0.001, 1000], [0, -1, 0.0009, 1000.1]),
   ('n', [1, 8], [0, -1, 9, 2**31, 2**70]),
   ('max_tokens', [1, 2**31 - 1], [0, -1, 2**31, 2**70]),
   ('max_completion_tokens', [1, 2**31 - 1], [0, -1, 2**31, 2**70]),
@@ -207,6 +253,77 @@ def test_the_message_names_the_range():
   assert f'between {-(2**63)} and {2**63 - 1}' in str(refuse(seed=2**63))
 
 
+@pytest.mark.parametrize(
+  ('fields', 'sentence'),
+  [
+    (
+      {'temperature': '1'},
+      "Invalid type for 'temperature': it must be a number, but a string was"
+      ' given.',
+    ),
+    (
+      {'n': 1.5},
+      "Invalid type for 'n': it must be an integer, but the number 1.5 was"
+      ' given.',
+    ),
+    (
+      {'stream': [True]},
+      "Invalid type for 'stream': it must be true or false, but an array was"
+      ' given.',
+    ),
+    (
+      {'stop': {}},
+      "Invalid type for 'stop': it must be a string or an array of strings,"
+      ' but an object was given.',
+    ),
+    (
+      {'logit_bias': {'5': None}},
+      "Invalid type for 'logit_bias[5]': it must be a number, but null was"
+      ' given.',
+    ),
+    (
+      {'messages': [{'role': 'user', 'content': True}]},
+      "Invalid type for 'messages[0].content': it must be a string or an array"
+      ' of content parts, but true was given.',
+    ),
+    (
+      {'messages': []},
+      "Invalid value for 'messages': it has 0 entries; it must have at least"
+      ' 1.',
+    ),
+    (
+      {'messages': [{'role': 'user', 'content': [{'type': 'smell'}]}]},
+      "Invalid value for 'messages[0].content[0].type': 'smell' was given; it"
+      " must be 'text'.",
+    ),
+    (
+      {'model': 'm' * 257},
+      "Invalid value for 'model': it has 257 characters; it must have at most"
+      ' 256.',
+    ),
+    ({'stop': '\ud800'}, "Invalid value for 'stop': the character at 0"),
+    ({'messages': [set()]}, "Invalid type for 'messages[0]': it must be an"),
+    ({'temperature': 10**400}, "Invalid value for 'temperature': 1000"),
+    ({'n': 10**399}, 'n=1000'),
+  ],
+  ids=range(13),
+)
+def test_faults_are_sentences(fields, sentence):
+  assert str(refuse(**fields)).startswith(sentence)
+
+
+def test_bounds_are_those_of_the_sampler():
+  for name, inside, _ in RANGES:
+    if name in {f.name for f in dataclasses.fields(types.SamplingParams)}:
+      for value in inside:
+        sampler.host_params(parse(**{name: value}).sampling)
+  low, high = create_lib.REPETITION_PENALTY
+  for beyond in (low * 0.99, high * 1.01):
+    params = types.SamplingParams(repetition_penalty=beyond)
+    with pytest.raises(types.RequestError):
+      sampler.host_params(params)
+
+
 def test_combinations():
   assert refuse(top_logprobs=0).param == 'top_logprobs'
   assert refuse(top_logprobs=3, logprobs=False).param == 'top_logprobs'
@@ -214,7 +331,12 @@ def test_combinations():
   assert parse(top_logprobs=20, logprobs=True).sampling.top_logprobs == 20
   options = {'include_usage': True}
   assert refuse(stream_options=options).param == 'stream_options'
-  error = refuse(stream=True, stream_options={'include_obfuscation': False})
+  for options in ({}, None, {'include_obfuscation': False}):
+    asked = parse(stream=True, stream_options=options)
+    assert asked == parse(stream=True)
+  parse(stream_options=None)
+  parse(top_logprobs=None)
+  error = refuse(stream=True, stream_options={'include_obfuscation': True})
   assert error.param == 'stream_options.include_obfuscation'
   assert error.code == 'unsupported_parameter'
   error = refuse(stream=True, stream_options={'x': 1})
@@ -273,8 +395,18 @@ def message(**fields):
     ),
     (
       message(content='\ud800'),
+      'messages[0].content',
+      'invalid_value',
+    ),
+    (
+      message(content=[{'type': 'text', 'text': '\ud800'}]),
       'messages[0].content[0].text',
       'invalid_value',
+    ),
+    (
+      message(role='assistant', tool_calls=[{'id': 'a'}]),
+      'messages[0].tool_calls',
+      'unsupported_parameter',
     ),
     (MESSAGES * 1001, 'messages', 'invalid_value'),
     (
@@ -300,6 +432,7 @@ def test_good_messages():
   # An answer can be sent back as it came.
   answer = {
     'role': 'assistant', 'content': 'x', 'refusal': None, 'annotations': [],
+    'tool_calls': [], 'audio': None, 'function_call': None, 'name': None,
   }  # fmt: skip
   assert parse(messages=[answer]).messages == [
     {'role': 'assistant', 'content': 'x'}

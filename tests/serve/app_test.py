@@ -13,6 +13,7 @@ from openai.types import chat as openai_chat
 import pytest
 import uvicorn
 
+from chatjax import types
 from chatjax.chat import session as session_lib
 from chatjax.protocol import limits as limits_lib
 from chatjax.serve import app as app_lib
@@ -334,7 +335,7 @@ def test_async_client(served):
 def test_errors_are_typed(served, is_stream):
   cases = [
     ({'temperature': 3}, 'temperature', 'invalid_value'),
-    ({'tools': []}, 'tools', 'unsupported_parameter'),
+    ({'store': True}, 'store', 'unsupported_parameter'),
     ({'extra_body': {'best': 1}}, 'best', 'unknown_parameter'),
     ({'logit_bias': {'258': 1}}, 'logit_bias', 'invalid_value'),
     (
@@ -512,6 +513,26 @@ def test_a_failure_before_the_first_token_is_a_real_status():
       assert (status, error_of(data)['code']) == (503, 'engine_stopped')
 
 
+@pytest.mark.parametrize('is_stream', [False, True])
+def test_the_engines_words_go_to_the_log_alone(is_stream, monkeypatch, caplog):
+  def submit(request, sink):
+    if is_stream:
+      sink.tokens(0, [fake_engine.fake_token(ord('x'), 0)])
+    sink.error(types.ChatjaxError('page 7 of /secret is odd'))
+
+  with Served(fake_engine.text_script('x')) as one:
+    monkeypatch.setattr(one.engine, 'submit', submit)
+    body = {'model': 'tiny', 'messages': MESSAGES, 'stream': is_stream}
+    status, _, data = one.post(body)
+  if is_stream:
+    data = data.removesuffix(b'\n\n').rpartition(b'data: ')[2]
+  assert status == (200 if is_stream else 500)
+  error = error_of(data)
+  assert (error['type'], error['code']) == ('server_error', 'internal_error')
+  assert 'secret' not in error['message']
+  assert 'page 7 of /secret is odd' in caplog.text
+
+
 def test_a_full_queue_says_when_to_come_back():
   script = fake_engine.text_script('x' * 4000, end=False)
   body = {'model': 'tiny', 'messages': MESSAGES, 'n': 2}
@@ -527,7 +548,7 @@ def test_a_full_queue_says_when_to_come_back():
 
 def test_a_failure_inside_a_stream_is_an_event():
   with Served(fake_engine.text_script('x' * 99), fail_after=2) as one:
-    with pytest.raises(openai.APIError, match='engine failed') as caught:
+    with pytest.raises(openai.APIError, match='server failed') as caught:
       one.stream()
     assert caught.value.code == 'internal_error'
   with Served(fake_engine.text_script('x' * 99), fail_after=2) as one:
