@@ -233,8 +233,13 @@ class ChoiceResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Completion:
-  """A finished request. `choices[i]` is choice i."""
+  """A finished request. `choices[i]` is choice i.
+
+  Attributes:
+    num_cached: prompt tokens that came from the prefix cache.
+  """
 
   choices: tuple[ChoiceResult, ...]
   prompt_ids: tuple[int, ...]
+  num_cached: int
   seed: int
