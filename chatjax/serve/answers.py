@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import http
 
 import pydantic
+from starlette import exceptions
 from starlette import responses
 
 from chatjax import types
@@ -32,12 +33,21 @@ def error(
   )
 
 
-def http_error(status: int, path: str) -> types.RequestError:
-  """The words for what the framework refuses by itself."""
+def http_error(
+  error: exceptions.HTTPException, method: str, path: str
+) -> types.RequestError:
+  """OpenAI's words for what the framework refuses by itself."""
   codes = {404: 'not_found', 405: 'method_not_allowed'}
-  phrase = http.HTTPStatus(status).phrase
+  # Without the quotes, which both have for the sake of escapes.
+  method, path = (errors.shorten(text)[1:-1] for text in (method, path))
+  told = f'Invalid URL ({method} {path})'
+  if error.status_code == 405:
+    allowed = (error.headers or {}).get('Allow', '').split(', ')
+    told += f'; the method must be {" or ".join(sorted(allowed))}'
+  elif error.status_code != 404:
+    told = f'{http.HTTPStatus(error.status_code).phrase} ({method} {path})'
   return types.RequestError(
-    f'{phrase}: {errors.shorten(path)}.',
-    code=codes.get(status, 'http_error'),
-    status=status,
+    told,
+    code=codes.get(error.status_code, 'http_error'),
+    status=error.status_code,
   )

@@ -13,7 +13,6 @@ from starlette import concurrency
 from starlette import exceptions
 from starlette import requests
 from starlette import responses
-from starlette.middleware import trustedhost
 
 from chatjax import types
 from chatjax.chat import generation
@@ -30,6 +29,7 @@ from chatjax.serve import sse
 _log = logging.getLogger(__name__)
 _T = TypeVar('_T')
 CLIENT_LEFT = 499  # nobody reads it
+READ = ['GET', 'HEAD']
 
 
 def create_app(
@@ -58,11 +58,7 @@ def create_app(
   if api_key is not None:
     app.add_middleware(guard.KeyGuard, api_key=api_key)
   if allowed_hosts is not None:
-    app.add_middleware(
-      trustedhost.TrustedHostMiddleware,
-      allowed_hosts=list(allowed_hosts),
-      www_redirect=False,
-    )
+    app.add_middleware(guard.HostGuard, allowed_hosts=allowed_hosts)
   _add_routes(app, session, limits)
   _add_error_handlers(app)
   return app
@@ -79,18 +75,18 @@ def _add_routes(
     body = await _read_body(http, limits.max_body_bytes)
     return await _answer(session, limits, http, body)
 
-  @app.get('/v1/models')
+  @app.api_route('/v1/models', methods=READ)
   async def models() -> responses.Response:
     card = build.model_card(session.model_id, session.created)
     return answers.model(response.ModelList(object='list', data=[card]))
 
-  @app.get('/v1/models/{model_id:path}')
+  @app.api_route('/v1/models/{model_id:path}', methods=READ)
   async def model(model_id: str) -> responses.Response:
     if model_id != session.model_id:
       raise errors.model_not_found(model_id, session.model_id)
     return answers.model(build.model_card(model_id, session.created))
 
-  @app.get('/health')
+  @app.api_route('/health', methods=READ)
   async def health() -> responses.Response:
     if session.engine.is_alive:
       return responses.JSONResponse({'status': 'ok'})
@@ -110,7 +106,7 @@ def _add_error_handlers(app: fastapi.FastAPI) -> None:
 
   @app.exception_handler(exceptions.HTTPException)
   async def framework(http: requests.Request, error: exceptions.HTTPException):
-    told = answers.http_error(error.status_code, http.url.path)
+    told = answers.http_error(error, http.method, http.scope['path'])
     return answers.error(told, headers=error.headers)
 
   @app.exception_handler(Exception)

@@ -1,15 +1,50 @@
-"""Who may call: the API key, decided on the ASGI path, denying by default."""
+"""Who may call, and by which name: decided on the ASGI path, before routes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import hmac
+import re
 
 from starlette import types as asgi
 
 from chatjax import types
+from chatjax.protocol import errors
 from chatjax.serve import answers
 
 OPEN_PATHS = frozenset({'/health'})
+_HOST = re.compile(r'(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?')
+
+
+class HostGuard:
+  """Lets only known names in the Host header through.
+
+  The framework's own answers a stranger in plain text.
+  """
+
+  def __init__(self, app: asgi.ASGIApp, *, allowed_hosts: Sequence[str]):
+    self._app = app
+    self._allowed = [name.lower() for name in allowed_hosts]
+
+  async def __call__(
+    self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send
+  ) -> None:
+    if scope['type'] == 'lifespan':
+      await self._app(scope, receive, send)
+      return
+    given = dict(scope['headers']).get(b'host', b'').decode('latin-1')
+    match = _HOST.fullmatch(given.lower())
+    if match and match[1] in self._allowed:
+      await self._app(scope, receive, send)
+      return
+    denied = answers.error(
+      types.RequestError(
+        f'The Host header is {errors.shorten(given)}; this server is '
+        f'{" or ".join(self._allowed)}. Use one of these names in the URL.',
+        code='invalid_host',
+      )
+    )
+    await denied(scope, receive, send)
 
 
 class KeyGuard:

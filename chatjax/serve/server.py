@@ -45,7 +45,7 @@ def run(
       session,
       limits=limits,
       api_key=api_key or None,
-      allowed_hosts=LOOPBACK_NAMES if is_loopback(host) else None,
+      allowed_hosts=allowed_hosts(host),
     )
     config = uvicorn.Config(
       app,
@@ -96,6 +96,14 @@ def listen(host: str, port: int, *, is_guarded: bool) -> socket.socket:
     listener.close()
     raise ServeError(_cannot_listen(host, port, error)) from None
   return listener
+
+
+def allowed_hosts(address: str) -> tuple[str, ...] | None:
+  """Names for the Host header of a server at `address`; None is any."""
+  if not is_loopback(address):
+    return None
+  own = f'[{address}]' if ':' in address else address
+  return tuple(dict.fromkeys((*LOOPBACK_NAMES, own)))
 
 
 def is_loopback(host: str) -> bool:

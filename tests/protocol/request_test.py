@@ -318,6 +318,8 @@ def test_bounds_are_those_of_the_sampler():
       for value in inside:
         sampler.host_params(parse(**{name: value}).sampling)
   low, high = create_lib.REPETITION_PENALTY
+  for bound in (low, high):
+    sampler.host_params(types.SamplingParams(repetition_penalty=bound))
   for beyond in (low * 0.99, high * 1.01):
     params = types.SamplingParams(repetition_penalty=beyond)
     with pytest.raises(types.RequestError):

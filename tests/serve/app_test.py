@@ -387,7 +387,24 @@ def test_framework_errors_have_the_same_shape(served):
     got, _, data = served.raw(method, path)
     error = error_of(data)
     assert (got, error['code']) == (status, code)
+    assert error['type'] == 'invalid_request_error'
+    assert error['param'] is None
+    assert error['message'].startswith(f'Invalid URL ({method} {path[:90]}')
     assert len(error['message']) < 200
+
+
+def test_a_wrong_method_is_told_the_right_one(served):
+  for method, path, right in (
+    ('GET', '/v1/chat/completions', ['POST']),
+    ('DELETE', '/v1/models', ['GET', 'HEAD']),
+  ):
+    status, headers, data = served.raw(method, path)
+    assert (status, sorted(headers['allow'].split(', '))) == (405, right)
+    assert error_of(data)['message'] == (
+      f'Invalid URL ({method} {path}); the method must be {" or ".join(right)}'
+    )
+  _, _, data = served.raw('GET', '/no%0Athing')
+  assert error_of(data)['message'] == r'Invalid URL (GET /no\nthing)'
 
 
 def test_a_crash_tells_nothing(served, caplog):
@@ -442,8 +459,28 @@ def test_foreign_host_names_are_refused(served):
     ('[::1]:8000', 200),
     ('evil.example', 400),
     ('localhost.evil.example', 400),
+    ('localhost:8000.evil.example', 400),
+    ('[::1].evil.example', 400),
+    ('evil.example:[::1]', 400),
+    ('127.0.0.2', 400),
+    ('', 400),
   ):
-    assert served.raw('GET', '/health', headers={'Host': host})[0] == status
+    got, _, data = served.raw('GET', '/health', headers={'Host': host})
+    assert got == status
+    if status == 400:
+      error = error_of(data)
+      assert error['code'] == 'invalid_host'
+      assert repr(host) in error['message']
+      assert 'localhost or 127.0.0.1 or [::1]' in error['message']
+
+
+def test_head_is_get_without_a_body(served):
+  for path in ('/health', '/v1/models', '/v1/models/tiny', '/v1/models/other'):
+    want, want_headers, data = served.raw('GET', path)
+    got, headers, nothing = served.raw('HEAD', path)
+    assert (got, nothing) == (want, b'')
+    assert int(headers['content-length']) == len(data)
+    assert headers['content-type'] == want_headers['content-type']
 
 
 def test_api_key():

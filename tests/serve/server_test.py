@@ -41,6 +41,15 @@ def test_others_need_a_key_or_a_flag():
       pass
 
 
+def test_names_of_a_loopback_server():
+  usual = ('localhost', '127.0.0.1', '[::1]')
+  assert server.allowed_hosts('127.0.0.1') == usual
+  assert server.allowed_hosts('::1') == usual
+  assert server.allowed_hosts('127.0.0.2') == (*usual, '127.0.0.2')
+  assert server.allowed_hosts('0.0.0.0') is None
+  assert server.allowed_hosts('192.168.1.5') is None
+
+
 SERVE = """
 import sys
 from chatjax.chat import session
@@ -51,13 +60,13 @@ server.run(
     fake_engine.FakeEngine(fake_engine.text_script('x' * 40), pause_s=0.05),
     byte_tokenizer.ByteTokenizer(), byte_tokenizer.ByteChatFormat(),
     model_id='tiny', sampler_version=1),
-  server.listen('127.0.0.1', int(sys.argv[1]), is_guarded=False))
+  server.listen('127.0.0.2', int(sys.argv[1]), is_guarded=False))
 """
 
 
 def test_sigterm_finishes_what_runs():
   with socket.socket() as probe:
-    probe.bind(('127.0.0.1', 0))
+    probe.bind(('127.0.0.2', 0))
     port = probe.getsockname()[1]
   process = subprocess.Popen(
     [sys.executable, '-c', SERVE, str(port)],
@@ -68,7 +77,7 @@ def test_sigterm_finishes_what_runs():
     stack.enter_context(process.stderr)
     stack.callback(process.wait)
     stack.callback(process.kill)
-    url = f'http://127.0.0.1:{port}'
+    url = f'http://127.0.0.2:{port}'
     deadline_s = time.monotonic() + 20
     while True:
       try:
