@@ -13,28 +13,11 @@ from chatjax.engine import device as device_lib
 from chatjax.engine import engine as engine_lib
 from chatjax.engine import programs as programs_lib
 from chatjax.engine import state as state_lib
-from chatjax.testing import collect
 from chatjax.testing import tiny
-
-PROMPTS = {  # every way to meet a page (8) and a chunk (16) border
-  length: tuple(int(x) for x in np.random.default_rng(length).integers(
-      0, 256, length))
-  for length in (1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 50)
-}  # fmt: skip
-
-
-def request(prompt=PROMPTS[17], *, seed=5, n=1, max_tokens=20, **fields):
-  fields = {'logprobs': True, 'top_logprobs': 3, **fields}
-  stop_ids = frozenset(fields.pop('stop_ids', ()))
-  return types.TokenRequest(
-    request_id=f'{random.random()}',
-    prompt_ids=tuple(prompt),
-    sampling=types.SamplingParams(**fields),
-    seed=seed,
-    stop_ids=stop_ids,
-    max_tokens=max_tokens,
-    n=n,
-  )
+from tests.engine.asking import PROMPTS
+from tests.engine.asking import request
+from tests.engine.asking import run
+from tests.engine.asking import start
 
 
 @pytest.fixture(scope='module', params=['gemma3', 'qwen2', 'llama'])
@@ -54,20 +37,6 @@ def one_engine():
   assert engine.error is None
   assert engine.num_pages_used == 0
   engine.close()
-
-
-def start(engine, what):
-  sink = collect.Collected(what.n)
-  engine.submit(what, sink)
-  return sink
-
-
-def run(engine, *requests):
-  sinks = [start(engine, one) for one in requests]
-  for sink in sinks:
-    sink.wait()
-    assert sink.failure is None
-  return sinks
 
 
 def test_d1_alone_equals_in_a_crowd(engine):
