@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import statistics
 
@@ -9,8 +10,10 @@ import peers
 
 CHATJAX, TRANSFORMERS, LLAMA = 'chatjax', 'transformers', 'llama.cpp'
 
-# Name of a figure -> (title, what it is). The same for every peer.
-METRICS = {
+# Name of a figure -> (title, what it is).
+Metrics = Mapping[str, tuple[str, str]]
+# The same for every peer.
+METRICS: Metrics = {
   'decode_1': ('one stream, decode, tok/s', 'tokens after the first arrival'),
   'decode_n': (
     'all streams, decode, tok/s',
@@ -68,8 +71,8 @@ def figures(
   }
 
 
-def brief(sample: dict) -> str:
-  shown = {name: sample[name] for name in METRICS} | {
+def brief(sample: dict, metrics: Metrics = METRICS) -> str:
+  shown = {name: sample[name] for name in metrics if name in sample} | {
     'idle_peers_cpu': sample['idle_peers_cpu']
   }
   return ', '.join(f'{name} {number(v)}' for name, v in shown.items())
@@ -79,17 +82,21 @@ def number(value: float | None) -> str:
   return 'n/a' if value is None else f'{value:.3g}'
 
 
-def summarise(samples: Sequence[dict]) -> dict[str, dict[str, dict]]:
+def summarise(
+  samples: Sequence[dict], metrics: Metrics = METRICS
+) -> dict[str, dict[str, dict]]:
   """Per metric and peer: min, median, max, and chatjax's ratio to it."""
   names = list(dict.fromkeys(sample['peer'] for sample in samples))
   out = {}
-  for metric in METRICS:
+  for metric in metrics:
     columns = {
-      name: [s[metric] for s in samples if s['peer'] == name] for name in names
+      name: [s[metric] for s in samples if s['peer'] == name and metric in s]
+      for name in names
     }
     out[metric] = {
       name: _spread(values, columns.get(CHATJAX), name)
       for name, values in columns.items()
+      if values  # not every peer is measured in every way
     }
   return out
 
@@ -114,10 +121,14 @@ def _spread(
   return row
 
 
-def print_table(summary: dict, rss_mb: dict[str, float | None]) -> None:
+def print_table(
+  summary: dict,
+  rss_mb: dict[str, float | None],
+  metrics: Metrics = METRICS,
+) -> None:
   """The figures, the ratios, the targets."""
   print(f'\n{"":36}{"peer":14}{"min":>8}{"median":>8}{"max":>8}  ratio')
-  for metric, (title, meaning) in METRICS.items():
+  for metric, (title, meaning) in metrics.items():
     for name, row in summary[metric].items():
       cells = ''.join(
         f'{number(row[key]):>8}' for key in ('min', 'median', 'max')

@@ -2,8 +2,12 @@
 
     python scripts/bench_peers.py --gguf=FILE [--oracle_python=PYTHON] \
         [--llama_server=PROGRAM] [--rounds=3] [--out=FILE.json]
+    python scripts/bench_peers.py --http --gguf=FILE \
+        [--llama_server=PROGRAM] [--rounds=3] [--out=FILE.json] \
+        [--plot=FILE.png]
 
 Needs the `[dev]` extra, and `[parity]` in the interpreter of --oracle_python.
+With --http it measures servers alone, as scripts/bench_http.py says.
 
 Every round asks every peer for (a) one answer, (b) eight answers at once and
 (c) the first token after a long prompt; all peers stay loaded, one works at
@@ -34,7 +38,9 @@ import time
 from absl import app
 from absl import flags
 import bench_figures
+import bench_http
 import peers
+import plot_http
 import processes
 
 _MODEL = flags.DEFINE_string(
@@ -69,6 +75,28 @@ _ORACLE_PYTHON = flags.DEFINE_string(
 )
 _LLAMA_SERVER = flags.DEFINE_string(
   'llama_server', 'llama-server', 'A program on the PATH, or its path.'
+)
+_HTTP = flags.DEFINE_boolean(
+  'http', False, 'Times the servers over HTTP, and chatjax in Python.'
+)
+_HTTP_STREAMS = flags.DEFINE_multi_integer(
+  'http_streams',
+  [1, 4, 8, 16],
+  'Answers at once with --http, instead of --streams; repeated.',
+  lower_bound=1,
+  upper_bound=16,
+)
+_INPUT_WORDS = flags.DEFINE_integer(
+  'input_words', 32, 'Words of every question with --http.', lower_bound=1
+)
+_SHARED_WORDS = flags.DEFINE_integer(
+  'shared_words',
+  950,
+  'Words of the shared system prompt with --http: about as many tokens.',
+  lower_bound=1,
+)
+_PLOT = flags.DEFINE_string(
+  'plot', None, 'PNG file of the figures of --http; needs [notebooks].'
 )
 _OUT = flags.DEFINE_string('out', None, 'JSON file for all figures.')
 
@@ -109,7 +137,7 @@ def start_chatjax() -> peers.Peer:
     f'--model={_MODEL.value}',
     f'--port={port}',
     f'--dtype={_DTYPE.value}',
-    f'--max_rows={_STREAMS.value}',
+    f'--max_rows={_slots()}',
   ]
   return peers.Server(
     bench_figures.CHATJAX,
@@ -138,8 +166,8 @@ def start_llama() -> peers.Peer:
     f'--port={port}',
     f'--threads={_THREADS.value}',
     f'--threads-batch={_THREADS.value}',
-    f'--parallel={_STREAMS.value}',
-    f'--ctx-size={_STREAMS.value * 2048}',
+    f'--parallel={_slots()}',
+    f'--ctx-size={_slots() * 2048}',
   ]
   # Its flags are `--name value`.
   command = [part for item in command for part in item.split('=', 1)]
@@ -151,11 +179,30 @@ def start_llama() -> peers.Peer:
   )
 
 
+def start_python() -> peers.Program:
+  worker = pathlib.Path(__file__).with_name('engine_worker.py')
+  return peers.Process(
+    bench_http.PYTHON,
+    [
+      sys.executable,
+      str(worker),
+      f'--model={_MODEL.value}',
+      f'--dtype={_DTYPE.value}',
+      f'--max_rows={_slots()}',
+    ],
+  )
+
+
 START: dict[str, Callable[[], peers.Peer]] = {
   bench_figures.CHATJAX: start_chatjax,
   bench_figures.TRANSFORMERS: start_transformers,
   bench_figures.LLAMA: start_llama,
 }
+
+
+def _slots() -> int:
+  """Answers at once that a server has room for."""
+  return max(_HTTP_STREAMS.value) if _HTTP.value else _STREAMS.value
 
 
 def _require(program: str, flag: str) -> str:
@@ -191,25 +238,12 @@ def start_all(running: list[peers.Peer]) -> None:
     print(f'{name}: ready in {time.monotonic() - begin_s:.1f} s', flush=True)
 
 
-def idle_share(running: Sequence[peers.Peer], worker: peers.Peer):
-  """Starts a stopwatch; calling it gives the idle peers' processor share."""
-  idle = [peer for peer in running if peer is not worker]
-  used_s = sum(processes.cpu_s(peer.pid) for peer in idle)
-  begin_s = time.monotonic()
-
-  def share() -> float:
-    now_s = sum(processes.cpu_s(peer.pid) for peer in idle)
-    return (now_s - used_s) / (time.monotonic() - begin_s)
-
-  return share
-
-
 def bench(running: Sequence[peers.Peer]) -> list[dict]:
   """One dict per round and peer, in the order they were taken."""
   samples = []
   for round_number in range(_ROUNDS.value):
     for peer in running:
-      share = idle_share(running, peer)
+      share = peers.idle_share(running, peer)
       sample = measure(peer, round_number)
       sample |= {'peer': peer.name, 'round': round_number}
       sample['idle_peers_cpu'] = share()
@@ -219,6 +253,44 @@ def bench(running: Sequence[peers.Peer]) -> list[dict]:
         flush=True,
       )
   return samples
+
+
+def http_peers(running: list[peers.Program]) -> list[peers.Program]:
+  """Starts and warms chatjax, llama.cpp and the engine in Python.
+
+  Args:
+    running: as in `start_all`.
+
+  Returns: those that are there, ready to be measured.
+  """
+  plan, out = http_plan(), []
+  for name, start in (START | {bench_http.PYTHON: start_python}).items():
+    wanted = bench_figures.CHATJAX if name == bench_http.PYTHON else name
+    if wanted not in _PEERS.value or name == bench_figures.TRANSFORMERS:
+      continue
+    begin_s = time.monotonic()
+    try:
+      running.append(start())
+    except FileNotFoundError as error:
+      print(f'{name}: skipped, {error}', flush=True)
+      continue
+    if name == bench_http.PYTHON:
+      out.append(bench_http.InPython(running[-1]))
+    else:
+      model = _MODEL.value if name == bench_figures.CHATJAX else name
+      out.append(bench_http.OverHttp(running[-1], model))
+    bench_http.warm_up(out[-1], plan)
+    print(f'{name}: ready in {time.monotonic() - begin_s:.1f} s', flush=True)
+  return out
+
+
+def http_plan() -> bench_http.Plan:
+  return bench_http.Plan(
+    streams=tuple(sorted(set(_HTTP_STREAMS.value))),
+    input_words=_INPUT_WORDS.value,
+    output_tokens=_MAX_TOKENS.value,
+    shared_words=_SHARED_WORDS.value,
+  )
 
 
 def machine() -> dict[str, str | int | None]:
@@ -234,7 +306,10 @@ def machine() -> dict[str, str | int | None]:
 
 def write(result: dict) -> None:
   """Writes all figures to --out, with what they were taken on."""
-  names = ('model', 'dtype', 'rounds', 'max_tokens', 'streams', 'threads')
+  names = (
+    'model', 'dtype', 'rounds', 'max_tokens', 'streams', 'threads', 'http',
+    'http_streams', 'input_words', 'shared_words',
+  )  # fmt: skip
   chosen = {name: flags.FLAGS[name].value for name in names}
   text = json.dumps({'machine': machine(), 'flags': chosen} | result, indent=2)
   pathlib.Path(_OUT.value).write_text(text + '\n')
@@ -246,21 +321,44 @@ def main(argv: list[str]) -> None:
   unknown = sorted(set(_PEERS.value) - set(START))
   if unknown:
     raise app.UsageError(f'Unknown peers {unknown}; have {sorted(START)}.')
+  if _PLOT.value and not _HTTP.value:
+    raise app.UsageError('--plot draws the figures of --http; give that too.')
   logging.getLogger('httpx').setLevel(logging.WARNING)  # a line per request
+  if _PLOT.value:
+    plot_http.require()  # before an hour of measuring
+  metrics = (
+    bench_http.metrics(http_plan().streams)
+    if _HTTP.value
+    else (bench_figures.METRICS)
+  )
   running = []
   try:
-    start_all(running)
-    if not running:
-      raise app.UsageError('No peer is there to be timed; see above.')
-    samples = bench(running)
+    samples = sample(running)
     rss_mb = {peer.name: processes.peak_rss_mb(peer.pid) for peer in running}
   finally:
     for peer in running:
       peer.stop()
-  summary = bench_figures.summarise(samples)
-  bench_figures.print_table(summary, rss_mb)
+  summary = bench_figures.summarise(samples, metrics)
+  bench_figures.print_table(summary, rss_mb, metrics)
+  result = {'peak_rss_mb': rss_mb, 'summary': summary, 'samples': samples}
   if _OUT.value:
-    write({'peak_rss_mb': rss_mb, 'summary': summary, 'samples': samples})
+    write(result)
+  if _PLOT.value:
+    plot_http.draw(result, _PLOT.value)
+
+
+def sample(running: list[peers.Program]) -> list[dict]:
+  """Starts who is wanted and takes all samples."""
+  if _HTTP.value:
+    ready = http_peers(running)
+  else:
+    start_all(running)
+    ready = running
+  if not ready:
+    raise app.UsageError('No peer is there to be timed; see above.')
+  if _HTTP.value:
+    return bench_http.bench(ready, http_plan(), _ROUNDS.value)
+  return bench(running)
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ what a rate is, is computed from timelines in one place for all of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from concurrent import futures
 import dataclasses
@@ -21,6 +22,7 @@ from typing import Any
 from typing import Protocol
 
 import httpx
+import processes
 
 _START_TIMEOUT_S = 1200  # a first start fetches, converts and compiles
 _REQUEST_TIMEOUT_S = 600
@@ -52,17 +54,21 @@ class Timeline:
     return max((n for t, n in self.arrivals if t <= time_s), default=0)
 
 
-class Peer(Protocol):
+class Program(Protocol):
   """A started program under test."""
 
   name: str
   pid: int  # leads its own process group
 
-  def run(self, prompts: Sequence[str], max_tokens: int) -> list[Timeline]:
-    """Sends all prompts at once; greedy, exactly `max_tokens` tokens each."""
-
   def stop(self) -> None:
     """Ends the program."""
+
+
+class Peer(Program, Protocol):
+  """A program that answers plain prompts."""
+
+  def run(self, prompts: Sequence[str], max_tokens: int) -> list[Timeline]:
+    """Sends all prompts at once; greedy, exactly `max_tokens` tokens each."""
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -97,6 +103,8 @@ class Server:
   ):
     """Starts the server and waits until its /health answers 200.
 
+    Its address is then in `url`.
+
     Args:
       name: what the tables call it.
       command: the program and its arguments.
@@ -107,7 +115,7 @@ class Server:
     self.name = name
     self._extra = extra
     self._min_tokens = min_tokens
-    self._url = f'http://127.0.0.1:{port}'
+    self.url = f'http://127.0.0.1:{port}'
     self._log = pathlib.Path(tempfile.mkdtemp(), f'{name}.log')
     # A llama-server out of a Python package has its libraries beside it.
     libraries = f'{pathlib.Path(command[0]).parent}:'
@@ -133,7 +141,7 @@ class Server:
       if self._process.poll() is not None:
         break
       try:
-        if httpx.get(f'{self._url}/health').status_code == 200:
+        if httpx.get(f'{self.url}/health').status_code == 200:
           return
       except httpx.TransportError:
         pass  # not listening yet
@@ -148,7 +156,7 @@ class Server:
       httpx.Client(timeout=_REQUEST_TIMEOUT_S) as client,
       futures.ThreadPoolExecutor(len(prompts)) as pool,
     ):
-      client.get(f'{self._url}/health')  # the client is warm
+      client.get(f'{self.url}/health')  # the client is warm
       start_s = time.perf_counter()
       jobs = [
         pool.submit(self._stream, client, prompt, max_tokens, start_s)
@@ -174,7 +182,7 @@ class Server:
   ) -> Timeline:
     arrivals, count, usage = [], 0, None
     body = self._body(prompt, max_tokens)
-    url = f'{self._url}/v1/chat/completions'
+    url = f'{self.url}/v1/chat/completions'
     with client.stream('POST', url, json=body) as response:
       if response.status_code != 200:
         raise RuntimeError(f'{self.name}: {response.read().decode()}')
@@ -210,17 +218,21 @@ def _count(chunk: dict[str, Any], count: int) -> int:
   return count + sum(map(len, ids))
 
 
-class Worker:
-  """`transformers` in a process of its own: scripts/oracle_worker.py."""
+class Process:
+  """A program that takes a JSON object a line, and answers with one."""
 
-  name = 'transformers'
+  def __init__(self, name: str, command: Sequence[str]):
+    """Starts the program and waits until it says what it is.
 
-  def __init__(self, python: str, gguf: str, *, threads: int):
-    script = pathlib.Path(__file__).with_name('oracle_worker.py')
-    self._log = pathlib.Path(tempfile.mkdtemp(), 'transformers.log')
+    Args:
+      name: what the tables call it.
+      command: the program and its arguments.
+    """
+    self.name = name
+    self._log = pathlib.Path(tempfile.mkdtemp(), f'{name}.log')
     with self._log.open('w') as log:
       self._process = subprocess.Popen(
-        [python, str(script), f'--gguf={gguf}', f'--threads={threads}'],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -238,20 +250,51 @@ class Worker:
     line = self._process.stdout.readline()
     if not line:
       raise RuntimeError(
-        f'transformers ended, log {self._log}: {self._log.read_text()[-500:]}'
+        f'{self.name} ended, log {self._log}: {self._log.read_text()[-500:]}'
       )
     return json.loads(line)
 
-  def run(self, prompts: Sequence[str], max_tokens: int) -> list[Timeline]:
-    job = {'prompts': list(prompts), 'max_tokens': max_tokens}
+  def ask(self, job: dict[str, Any]) -> Any:
+    """Hands in a job and waits for its answer."""
     self._process.stdin.write(json.dumps(job) + '\n')
     self._process.stdin.flush()
-    answer = self._read()
+    return self._read()
+
+  def stop(self) -> None:
+    _end(self._process)
+    self._process.stdin.close()
+    self._process.stdout.close()
+
+
+class Worker(Process):
+  """`transformers` in a process of its own: scripts/oracle_worker.py."""
+
+  def __init__(self, python: str, gguf: str, *, threads: int):
+    script = pathlib.Path(__file__).with_name('oracle_worker.py')
+    super().__init__(
+      'transformers',
+      [python, str(script), f'--gguf={gguf}', f'--threads={threads}'],
+    )
+
+  def run(self, prompts: Sequence[str], max_tokens: int) -> list[Timeline]:
+    answer = self.ask({'prompts': list(prompts), 'max_tokens': max_tokens})
     arrivals = tuple((t, i + 1) for i, t in enumerate(answer['times_s']))
     return [
       Timeline(prompt_tokens=count, arrivals=arrivals)
       for count in answer['prompt_tokens']
     ]
 
-  def stop(self) -> None:
-    _end(self._process)
+
+def idle_share(
+  running: Sequence[Program], worker: Program
+) -> Callable[[], float]:
+  """Starts a stopwatch; calling it gives the idle peers' processor share."""
+  idle = [peer for peer in running if peer is not worker]
+  used_s = sum(processes.cpu_s(peer.pid) for peer in idle)
+  begin_s = time.monotonic()
+
+  def share() -> float:
+    now_s = sum(processes.cpu_s(peer.pid) for peer in idle)
+    return (now_s - used_s) / (time.monotonic() - begin_s)
+
+  return share

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import collections
 from collections.abc import Collection
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ import dataclasses
 from typing import Protocol
 
 from chatjax import types
+from chatjax.text import detokenize
 from chatjax.text import stop as stop_lib
 
 
@@ -55,7 +55,7 @@ class ChoiceAssembler:
     self._tokenizer = tokenizer
     self._sampling = sampling
     self._hidden_ids = hidden_ids
-    self._decoder = codecs.getincrementaldecoder('utf-8')('replace')
+    self._detokenizer = detokenize.Detokenizer()
     self._stops = stop_lib.StopMatcher(sampling.stop)
     self._num_tokens = 0
     self._num_decoded = 0  # characters
@@ -77,7 +77,7 @@ class ChoiceAssembler:
 
   def finish(self, reason: types.FinishReason) -> types.Delta:
     """The engine ended the choice: what was held back is let out."""
-    text = self._show(self._decoder.decode(b'', final=True))
+    text = self._show(self._detokenizer.flush())
     if self._stops.is_stopped:
       return self._delta([], text, types.FinishReason.STOP)
     held = self._stops.flush()
@@ -93,11 +93,10 @@ class ChoiceAssembler:
     raw = self._tokenizer.token_bytes(token.id)
     text, owners = '', []
     for byte in raw:
-      gained = self._decoder.decode(bytes([byte]))
+      gained = self._detokenizer.feed(bytes([byte]))
       text += gained
       self._num_decoded += len(gained)
-      is_open = bool(self._decoder.getstate()[0])
-      owners.append(self._num_decoded - (not is_open))
+      owners.append(self._num_decoded - (not self._detokenizer.is_open))
     if self._sampling.logprobs and raw:
       self._unshown.append(_Unshown(token, raw, tuple(owners)))
     return text

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
-import json
 import os
-import pathlib
 import platform
 import statistics
 import time
@@ -17,8 +15,8 @@ from typing import Any
 from absl import flags
 
 from chatjax import config as config_lib
-from chatjax import types
 from chatjax.cli import bench_engine
+from chatjax.cli import bench_file
 from chatjax.cli import bench_machine
 from chatjax.cli import bench_text
 from chatjax.cli import flagset
@@ -52,7 +50,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   flagset.refuse(arguments)
   rows = _rows(values['rows'].value)
   config = _config(values, max(rows))
-  out = _out(values['json'].value)
+  out = bench_file.checked(values['json'].value)
   # Here, not above: it brings jax, and bad input is answered without.
   from chatjax.cli import bench_model
 
@@ -75,20 +73,8 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   result = _result(config, model, rounds, rows)
   _print(result)
   if out:
-    _write(out, result)
+    bench_file.write(out, result)
   return 0
-
-
-def _out(name: str | None) -> pathlib.Path | None:
-  """Where the figures go; looked at before anything slow is done."""
-  if name is None:
-    return None
-  path = pathlib.Path(name)
-  if not path.absolute().parent.is_dir():
-    raise flagset.UsageError(f'--json={name}: there is no such folder.')
-  if path.is_dir():
-    raise flagset.UsageError(f'--json={name} is not the name of a file.')
-  return path
 
 
 def _rows(texts: Sequence[str]) -> list[int]:
@@ -220,12 +206,3 @@ def _print(result: Mapping[str, Any]) -> None:
 def _print_row(name: str, spread: Mapping[str, float], note: str = '') -> None:
   cells = ''.join(f'{spread[key]:9.4g}' for key in ('median', 'min', 'max'))
   print(f'{name:34}{cells}  {note}'.rstrip())
-
-
-def _write(path: pathlib.Path, result: Mapping[str, Any]) -> None:
-  try:
-    path.write_text(json.dumps(result, indent=2) + '\n', encoding='utf-8')
-  except OSError as error:
-    raise types.ChatjaxError(
-      f'Cannot write {str(path)!r}: {error.strerror}.'
-    ) from error

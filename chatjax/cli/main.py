@@ -11,12 +11,13 @@ import traceback
 from chatjax import types
 from chatjax.cli import flagset
 
-# Name -> what it does. Each is a module `cli/NAME.py`, imported when called:
-# asking for help must not wait for jax.
+# Name -> what it does. Each is a module `cli/NAME.py` (`cli/A_B.py` for the
+# name 'A B'), imported when called: asking for help must not wait for jax.
 COMMANDS = {
   'chat': 'Answers one prompt, or talks in the terminal.',
   'serve': 'Serves the OpenAI Chat Completions interface over HTTP.',
   'bench': 'Measures speed and memory on this machine.',
+  'bench serve': 'Measures a server that speaks the interface, over HTTP.',
   'models': 'Lists the models and what of them is on this machine.',
   'version': 'Prints the versions of chatjax and what it stands on.',
 }
@@ -54,12 +55,14 @@ def _dispatch(argv: list[str]) -> int:
   name, rest = argv[0], argv[1:]
   if name == '--version':
     name = 'version'
+  if rest and f'{name} {rest[0]}' in COMMANDS:
+    name, rest = f'{name} {rest[0]}', rest[1:]
   if name not in COMMANDS:
     near = flagset.nearest(name, COMMANDS)
     raise flagset.UsageError(
       f'Unknown command {name!r}; there are {", ".join(COMMANDS)}.{near}'
     )
-  command = importlib.import_module(f'chatjax.cli.{name}')
+  command = importlib.import_module(f'chatjax.cli.{name.replace(" ", "_")}')
   values = flagset.new()
   command.define(values)
   arguments = flagset.parse(values, rest, command=name)
@@ -70,7 +73,7 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _help() -> str:
-  rows = [f'  {name:10}{line}' for name, line in COMMANDS.items()]
+  rows = [f'  {name:13}{line}' for name, line in COMMANDS.items()]
   return '\n'.join([
       'chatjax: open-weight chat models in JAX, reproducible bit for bit.', '',
       'usage: chatjax COMMAND [flags]', '', *rows, '',

@@ -171,6 +171,14 @@ def test_a_split_character_keeps_its_own_bytes():
   assert result.logprobs[0].logprob == fake_engine.fake_token(97, 0).logprob
 
 
+def test_what_never_becomes_a_character_is_not_held_back():
+  ids = [0xED, 0xA0, 0x80, ord('a')]  # half of a surrogate pair
+  deltas, _ = assemble(ids, [1] * 4, types.FinishReason.LENGTH)
+  text = [delta.text for delta in deltas]
+  assert text == ['', '\ufffd\ufffd', '\ufffd', 'a', '']
+  assert [len(delta.logprobs) for delta in deltas] == [0, 2, 1, 1, 0]
+
+
 def test_the_stream_ends_inside_a_character():
   _, result = assemble([97, 0xE2, 0x82, EOS], [1] * 4, types.FinishReason.STOP)
   assert result.text == 'a\ufffd'

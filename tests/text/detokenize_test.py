@@ -24,8 +24,9 @@ TRICKY = '日本語 👩‍👩‍👧‍👦 👍🏽 🇪🇺 한국어 각 e\
 
 def stream(token_bytes, ids):
   """The text piece by piece, the flushed rest last."""
-  detokenizer = detokenize.Detokenizer(token_bytes)
-  return [detokenizer.feed([i]) for i in ids] + [detokenizer.flush()]
+  detokenizer = detokenize.Detokenizer()
+  pieces = [detokenizer.feed(token_bytes(i)) for i in ids]
+  return [*pieces, detokenizer.flush()]
 
 
 def single_byte(token_id):
@@ -72,11 +73,12 @@ def character_starts():
 @example(b'\xed\xa0')
 @example(b'\xe0\xa0')
 def test_held_back_only_while_it_can_become_a_character(data):
-  detokenizer = detokenize.Detokenizer(single_byte)
-  seen = ''.join(detokenizer.feed([byte]) for byte in data)
+  detokenizer = detokenize.Detokenizer()
+  seen = ''.join(detokenizer.feed(single_byte(byte)) for byte in data)
   held_lens = [
     n for n in range(1, len(data) + 1) if data[-n:] in character_starts()
   ]
+  assert detokenizer.is_open == bool(held_lens)
   out = data[: len(data) - max(held_lens, default=0)]
   assert seen == out.decode(errors='replace')
 
@@ -95,8 +97,8 @@ def test_u4_whole_characters_only():
   assert [p for p in pieces if p] == list(TRICKY)
 
 
-def test_feeding_several_ids_at_once():
-  detokenizer = detokenize.Detokenizer(single_byte)
+def test_feeding_several_bytes_at_once():
+  detokenizer = detokenize.Detokenizer()
   data = TRICKY.encode()
   cut = len(data) // 2
   text = detokenizer.feed(data[:cut]) + detokenizer.feed(data[cut:])

@@ -1,0 +1,125 @@
+"""A real server on a scripted engine, for the tests of this room."""
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+import time
+
+import openai
+import uvicorn
+
+from chatjax.chat import session as session_lib
+from chatjax.serve import app as app_lib
+from chatjax.serve import server
+from chatjax.testing import byte_tokenizer
+from chatjax.testing import fake_engine
+
+MESSAGES = [{'role': 'user', 'content': 'hi'}]
+
+
+class Served:
+  """A server on a free port, with its engine and clients."""
+
+  def __init__(self, script, *, api_key=None, limits=None, **engine_args):
+    self.engine = fake_engine.FakeEngine(script, **engine_args)
+    session = session_lib.Session(
+      self.engine,
+      byte_tokenizer.ByteTokenizer(),
+      byte_tokenizer.ByteChatFormat(),
+      model_id='tiny',
+      sampler_version=1,
+    )
+    app = app_lib.create_app(
+      session,
+      limits=limits,
+      api_key=api_key,
+      allowed_hosts=server.LOOPBACK_NAMES,
+    )
+
+    @app.get('/crash')
+    async def crash():
+      raise ZeroDivisionError('/secret/path')
+
+    self._listener = server.listen('127.0.0.1', 0, is_guarded=False)
+    self.port = self._listener.getsockname()[1]
+    config = uvicorn.Config(app, http='h11', log_config=None, lifespan='off')
+    self._server = uvicorn.Server(config)
+    self._thread = threading.Thread(
+      target=self._server.run, kwargs={'sockets': [self._listener]}
+    )
+    self.client_args = {
+      'base_url': f'http://127.0.0.1:{self.port}/v1',
+      'api_key': 'none',
+      'max_retries': 0,
+    }
+
+  def __enter__(self):
+    self._thread.start()
+    wait_until(lambda: self._server.started, timeout_s=10)
+    return self
+
+  def __exit__(self, *unused):
+    self._server.should_exit = True
+    self._server.force_exit = True
+    self._thread.join()
+    self._listener.close()
+
+  @contextlib.contextmanager
+  def client(self):
+    with openai.OpenAI(**self.client_args) as client:
+      yield client
+
+  def create(self, **fields):
+    with self.client() as client:
+      return client.chat.completions.create(
+        **{'model': 'tiny', 'messages': MESSAGES, **fields}
+      )
+
+  def stream(self, **fields):
+    with self.client() as client:
+      return list(
+        client.chat.completions.create(
+          **{'model': 'tiny', 'messages': MESSAGES, **fields}, stream=True
+        )
+      )
+
+  def raw(self, method, path, body=None, headers=None):
+    """(status, headers, body) without a client library in between."""
+    connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=10)
+    with contextlib.closing(connection):
+      headers = {'Content-Type': 'application/json', **(headers or {})}
+      connection.request(method, path, body, headers)
+      answer = connection.getresponse()
+      return answer.status, answer.headers, answer.read()
+
+  def post(self, body, path='/v1/chat/completions', headers=None):
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    return self.raw('POST', path, data, headers)
+
+  def open_request(self, **fields):
+    """A socket that has sent a request and reads nothing yet."""
+    body = {'model': 'tiny', 'messages': MESSAGES, **fields}
+    data = json.dumps(body).encode()
+    connection = socket.create_connection(('127.0.0.1', self.port))
+    connection.sendall(
+      b'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n'
+      b'Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s'
+      % (len(data), data)
+    )
+    return connection
+
+
+def wait_until(is_true, timeout_s=1.0):
+  deadline_s = time.monotonic() + timeout_s
+  while not is_true():
+    assert time.monotonic() < deadline_s, 'did not happen in time'
+    time.sleep(0.005)
+
+
+def error_of(data):
+  body = json.loads(data)
+  assert set(body) == {'error'}
+  assert set(body['error']) == {'message', 'type', 'param', 'code'}
+  return body['error']
