@@ -69,7 +69,9 @@ class Scheduler:
     return sum(len(job.waiting) for job in self._queue)
 
   def add(self, job: Job) -> None:
-    """Queues a job."""
+    """Queues a job, unless it was cancelled before."""
+    if not job.waiting:
+      return
     request = job.request
     self._num_arrived += 1
     job.order = (

@@ -239,6 +239,15 @@ def test_cancel_at_every_stage():
       assert sim.scheduler.is_idle
 
 
+def test_what_was_cancelled_before_it_was_added_never_starts():
+  sim = Simulation(config())
+  gone = job(n=2)
+  sim.scheduler.cancel(gone)
+  submit(sim, gone)
+  assert sim.scheduler.is_idle
+  assert not sim.step()
+
+
 def check_invariants(sim):
   """Pages are referred to as often as sequences hold them, and no more."""
   plan = sim.scheduler
