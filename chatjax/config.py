@@ -150,6 +150,16 @@ class ModelConfig:
     """Positions visible to a layer, or None for all of them."""
     return self.sliding_window if kind is LayerKind.LOCAL else None
 
+  @property
+  def kinds(self) -> tuple[LayerKind, ...]:
+    """The kinds of layers there are; each has its own page pool."""
+    return tuple(kind for kind in LayerKind if kind in self.layer_kinds)
+
+  @property
+  def pool_of_layer(self) -> tuple[int, ...]:
+    """Where in `kinds` each layer's kind stands."""
+    return tuple(self.kinds.index(kind) for kind in self.layer_kinds)
+
   def theta(self, kind: LayerKind) -> float:
     """Rotary base of a layer."""
     local = kind is LayerKind.LOCAL
@@ -167,10 +177,15 @@ class EngineConfig:
     page_size: positions per cache page, also the attention block.
     chunk: prompt tokens per prefill program; a multiple of `page_size`.
     cache_tokens: positions in the page pool; 0 is `max_rows * context`
-      bounded by 16,384.
+      bounded by 16,384. Layers with a sliding window have a smaller pool.
     decode_steps: tokens per row and dispatch at most.
-    prefill_burst: prefill chunks between two decode blocks at most.
+    prefill_burst: prefill chunks between two decode blocks at most, while
+      rows are decoding: more starts answers sooner, less writes them steadier.
+    lookahead: decode blocks dispatched before the last one is read; None is 0
+      on a CPU, where the device works on the caller's cores, else 1.
     max_queue: choices that may wait for a row; one more is refused.
+    priority_step: later arrivals that one step of priority overtakes.
+    prefix_cache: whether prompts share what they begin with.
   """
 
   dtype: Dtype = 'int8'
@@ -181,15 +196,26 @@ class EngineConfig:
   cache_tokens: int = 0
   decode_steps: int = 4
   prefill_burst: int = 8
+  lookahead: int | None = None
   max_queue: int = 256
+  priority_step: int = 1000
+  prefix_cache: bool = True
 
   def __post_init__(self):
     _check_types(self)
     _check_positive(
         self, 'max_rows context page_size chunk decode_steps prefill_burst'
-        ' max_queue'
+        ' max_queue priority_step'
     )  # fmt: skip
     _check(self.max_rows <= 256, f'max_rows={self.max_rows} is over 256.')
+    _check(
+      self.decode_steps <= self.page_size,
+      f'decode_steps={self.decode_steps} is over page_size={self.page_size}.',
+    )
+    _check(
+      self.lookahead is None or self.lookahead >= 0,
+      f'lookahead={self.lookahead} must be 0 or more.',
+    )
     _check(
       self.chunk % self.page_size == 0,
       f'chunk={self.chunk} is not a multiple of page_size={self.page_size}.',
@@ -209,11 +235,19 @@ class EngineConfig:
       f' context={self.context}.',
     )
 
-  @property
-  def num_pages(self) -> int:
-    """Pages in the pool; page 0 and a spare for a forked tail included."""
+  def num_pages(self, window: int | None = None) -> int:
+    """Pages in the pool of layers that see so many positions (None: all).
+
+    Page 0 and a spare for a forked tail are included.
+    """
     bound = max(self.context, 16_384 // self.page_size * self.page_size)
     tokens = self.cache_tokens or min(self.max_rows * self.context, bound)
+    if window is not None:
+      # A row holds its window and what it writes; a prompt is prefilled beside
+      # them, and as much again is kept of prefixes.
+      of_a_row = -(-window // self.page_size) + self.chunk // self.page_size + 1
+      rows = 2 * self.max_rows + 1
+      tokens = min(tokens, rows * of_a_row * self.page_size)
     return tokens // self.page_size + 2
 
   @property

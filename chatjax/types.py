@@ -132,6 +132,10 @@ class TokenRequest:
     seed: int64; choice i draws with `fold_in(key(seed), i)`.
     stop_ids: ids that end a choice (end-of-sequence ids included).
     max_tokens: upper bound on generated tokens per choice.
+    priority: smaller goes first; 0 is the default.
+    cache_salt: prompts share cached prefixes only under the same salt.
+    timeout_s: time from submission in which all choices must have ended; None
+      is for ever.
   """
 
   request_id: str
@@ -141,6 +145,9 @@ class TokenRequest:
   stop_ids: frozenset[int]
   max_tokens: int
   n: int = 1
+  priority: int = 0
+  cache_salt: str = ''
+  timeout_s: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -161,9 +168,13 @@ class Token:
 class Sink(Protocol):
   """Where the engine puts what it makes; called on the engine's thread.
 
-  Implementations must return at once and must not raise. Per choice the
-  calls are: any number of `tokens`, then one `finish`. `error` ends all.
+  Implementations must return at once and must not raise. `started` comes
+  first. Per choice the calls are: any number of `tokens`, then one `finish`.
+  `error` ends all.
   """
+
+  def started(self, num_cached: int) -> None:
+    """Takes the start, once: so many prompt tokens came from the cache."""
 
   def tokens(self, choice: int, tokens: Sequence[Token]) -> None:
     """Takes the next tokens of a choice, in order."""
@@ -222,8 +233,13 @@ class ChoiceResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Completion:
-  """A finished request. `choices[i]` is choice i."""
+  """A finished request. `choices[i]` is choice i.
+
+  Attributes:
+    num_cached: prompt tokens that came from the prefix cache.
+  """
 
   choices: tuple[ChoiceResult, ...]
   prompt_ids: tuple[int, ...]
+  num_cached: int
   seed: int

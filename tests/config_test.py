@@ -77,11 +77,11 @@ def test_what_follows_from_the_fields():
   assert plain.theta(LOCAL) == plain.rope_theta
   assert plain.q_scale == 0.25
   engine = config_lib.EngineConfig(max_rows=2, context=256)
-  assert (engine.num_pages, engine.pages_per_row) == (2 * 4 + 2, 4)
+  assert (engine.num_pages(), engine.pages_per_row) == (2 * 4 + 2, 4)
   largest = config_lib.EngineConfig(max_rows=256)
-  assert largest.pages_per_row < largest.num_pages < 256 * 64
+  assert largest.pages_per_row < largest.num_pages() < 256 * 64
   held = config_lib.EngineConfig(context=256, cache_tokens=640)
-  assert held.num_pages == 12
+  assert held.num_pages() == 12
 
 
 def test_overrides_take_the_type_of_the_field():

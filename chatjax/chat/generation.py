@@ -62,6 +62,7 @@ class Generation:
     choices: Sequence[choice_lib.ChoiceAssembler],
   ):
     self.meta = meta
+    self.num_cached = 0  # prompt tokens that were not computed again
     self._engine = engine
     self._request = request
     self._choices = choices
@@ -126,6 +127,9 @@ class Generation:
   def _apply(self, event: mailbox.Event) -> types.Delta | None:
     if isinstance(event, mailbox.Cancelled):
       return None
+    if isinstance(event, mailbox.Started):
+      self.num_cached = event.num_cached
+      return None
     if isinstance(event, Exception):
       self._open.clear()
       raise _readable(event) from event
@@ -151,6 +155,7 @@ class Generation:
         for choice in range(len(self._choices))
       ),
       prompt_ids=self.meta.prompt_ids,
+      num_cached=self.num_cached,
       seed=self.meta.seed,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 import contextlib
+import dataclasses
 import queue
 
 from chatjax import types
@@ -14,11 +15,19 @@ class Cancelled:
   """The event that wakes a waiting reader after `cancel`."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Started:
+  """The event of a prefill that begins."""
+
+  num_cached: int
+
+
 Event = (
   tuple[int, Sequence[types.Token]]
   | tuple[int, types.FinishReason]
   | Exception
   | Cancelled
+  | Started
 )
 
 
@@ -31,6 +40,9 @@ class Mailbox:
   def __init__(self):
     self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
     self._waker: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+  def started(self, num_cached: int) -> None:
+    self.put(Started(num_cached))
 
   def tokens(self, choice: int, tokens: Sequence[types.Token]) -> None:
     self.put((choice, tuple(tokens)))

@@ -25,6 +25,9 @@ class Stopwatch:
     self._done = threading.Event()
     self._error: Exception | None = None
 
+  def started(self, num_cached: int) -> None:
+    """Nothing is measured there."""
+
   def tokens(self, choice: int, tokens: Sequence[types.Token]) -> None:
     self.arrivals.append((time.perf_counter(), len(tokens)))
 

@@ -1,12 +1,12 @@
-"""The engine: one thread that owns the parameters and the device state."""
+"""The engine: one thread between the scheduler and the device."""
 
 from __future__ import annotations
 
 import collections
 from collections.abc import Callable
-import concurrent.futures
 import logging
 import threading
+import time
 from typing import Any
 
 import jax
@@ -14,15 +14,15 @@ import numpy as np
 
 from chatjax import config as config_lib
 from chatjax import types
+from chatjax.engine import admission
+from chatjax.engine import device as device_lib
 from chatjax.engine import fingerprint
+from chatjax.engine import job as job_lib
 from chatjax.engine import programs as programs_lib
 from chatjax.engine import scheduler as scheduler_lib
-from chatjax.engine import selfcheck
 from chatjax.engine import state as state_lib
+from chatjax.engine import stats
 from chatjax.models import load
-from chatjax.sampling import host_keys
-from chatjax.sampling import processors
-from chatjax.sampling import sampler
 
 _log = logging.getLogger(__name__)
 
@@ -37,10 +37,15 @@ class EngineDead(types.ChatjaxError):
 
 
 class Engine:
-  """Serves token requests, several at a time.
+  """Serves token requests, many at a time.
 
-  `submit` and `cancel` may be called from any thread. Sinks are called on
-  the engine's own thread.
+  `submit` and `cancel` may be called from any thread. Sinks and listeners are
+  called on the engine's own thread.
+
+  Attributes:
+    totals: what it has done since its start.
+    listeners: called with the timeline of every request that ends.
+    error: why its thread ended, if it failed.
   """
 
   def __init__(
@@ -59,34 +64,23 @@ class Engine:
       prompt_format: what else decides the prompt's ids, for the fingerprint.
       progress: called as (programs compiled, programs in all).
     """
-    self._model = weights.config
-    self._config = config
-    self._rows = programs_lib.num_rows(config)
-    # Reading the weights and compiling for their shapes go side by side.
-    with concurrent.futures.ThreadPoolExecutor(1) as reader:
-      params = reader.submit(weights.restore)
-      compiled = programs_lib.compile_all(
-        self._model, config, weights.abstract, progress
-      )
-      self.params = params.result()
-    cache = programs_lib.init_cache(self._model, config)
-    widths, self._cache = selfcheck.equal_widths(
-      compiled, self._model, config, self.params, cache
-    )
-    _log.info('decode widths proven bit-equal: %s', widths)
-    self.programs = selfcheck.restrict(compiled, widths)
-    self._state = programs_lib.init_state(self._model, config)
+    self._model, self._config = weights.config, config
+    self.totals = stats.Totals()
+    self.listeners: list[stats.Listener] = []
+    self.error: Exception | None = None
+    self._device = device_lib.Device(weights, config, self.totals, progress)
     self.fingerprint_parts = fingerprint.parts(
-      weights, config, widths=widths, prompt_format=prompt_format
+      weights, config, widths=self._device.widths, prompt_format=prompt_format
     )
     self.fingerprint = fingerprint.digest(self.fingerprint_parts)
-    self.error: Exception | None = None
     self._scheduler = scheduler_lib.Scheduler(
-      max_rows=config.max_rows,
-      num_pages=config.num_pages,
-      page_size=config.page_size,
+      config, tuple(map(self._model.window, self._model.kinds))
     )
-    self._open: dict[str, scheduler_lib.Job] = {}  # by request id
+    self._lookahead = config.lookahead
+    if self._lookahead is None:
+      self._lookahead = 0 if jax.default_backend() == 'cpu' else 1
+    self._flights: collections.deque[device_lib.Block] = collections.deque()
+    self._open: dict[str, job_lib.Job] = {}  # by request id
     self._commands: collections.deque[Callable[[], None]] = collections.deque()
     self._wake = threading.Condition()
     self._is_closing = False
@@ -94,6 +88,14 @@ class Engine:
       target=self._run, name='chatjax-engine', daemon=True
     )
     self._thread.start()
+
+  @property
+  def params(self) -> Any:
+    return self._device.params
+
+  @property
+  def programs(self) -> programs_lib.Programs:
+    return self._device.programs
 
   @property
   def vocab_size(self) -> int:
@@ -105,18 +107,39 @@ class Engine:
     return min(self._config.context, self._model.max_context)
 
   @property
-  def is_alive(self) -> bool:
-    return self._thread.is_alive() and not self._is_closing
+  def max_rows(self) -> int:
+    """Choices that decode at once."""
+    return self._config.max_rows
 
   @property
-  def num_pages_used(self) -> int:
-    return self._scheduler.pool.num_used
+  def is_alive(self) -> bool:
+    return self._thread.is_alive() and not self._is_closing
 
   @property
   def num_open(self) -> int:
     """Choices that have not ended."""
     with self._wake:
       return sum(job.num_open for job in self._open.values())
+
+  @property
+  def num_running(self) -> int:
+    """Choices that decode."""
+    return len(self._scheduler.rows)
+
+  @property
+  def num_swapped(self) -> int:
+    """Choices that were put out for want of pages."""
+    return len(self._scheduler.swapped)
+
+  @property
+  def num_pages_used(self) -> int:
+    """Pages that a request holds; 0 when none is open."""
+    return self._scheduler.tables.num_used
+
+  @property
+  def cache_usage(self) -> float:
+    """Share of the fullest page pool that requests hold."""
+    return self._scheduler.tables.usage
 
   def submit(self, request: types.TokenRequest, sink: types.Sink) -> None:
     """Queues a request.
@@ -125,8 +148,15 @@ class Engine:
       RequestError: it cannot be served, or too many are waiting (503).
       EngineDead: the engine is closed or failed.
     """
-    self._check(request)
-    job = scheduler_lib.Job(request=request, sink=sink)
+    admission.check(
+      request, vocab_size=self.vocab_size, max_context=self.max_context
+    )
+    job = job_lib.Job(request=request, sink=sink)
+    job.timeline = stats.Timeline(
+      request_id=request.request_id,
+      num_prompt=job.num_prompt,
+      arrived=time.monotonic(),
+    )
     with self._wake:
       if not self.is_alive:
         raise EngineDead('The engine does not run any more.')
@@ -147,11 +177,11 @@ class Engine:
 
   def cancel(self, request_id: str, choice: int | None = None) -> None:
     """Ends a choice or a whole request; what has ended already is ignored."""
-    with self._wake:
-      job = self._open.get(request_id)
-      if job is not None:
-        self._commands.append(lambda: self._cancel(job, choice))
-        self._wake.notify()
+    self._post(request_id, lambda job: self._cancel(job, choice))
+
+  def preempt(self, request_id: str) -> None:
+    """Swaps a request's running rows out, as if pages were short."""
+    self._post(request_id, self._preempt)
 
   def close(self) -> None:
     """Stops the thread; open requests get an error."""
@@ -160,53 +190,23 @@ class Engine:
       self._wake.notify()
     self._thread.join()
 
-  def _check(self, request: types.TokenRequest) -> None:
-    ids = np.asarray(request.prompt_ids, np.int64)
-    if not ids.size:
-      raise types.RequestError('The prompt is empty.', param='messages')
-    if ids.min() < 0 or ids.max() >= self.vocab_size:
-      raise types.RequestError(
-        f'Prompt token ids must be in 0..{self.vocab_size - 1}.',
-        param='messages',
-      )
-    total = len(ids) + request.max_tokens
-    if request.max_tokens < 1 or total > self.max_context:
-      raise types.RequestError(
-          f'A prompt of {len(ids)} tokens and max_tokens={request.max_tokens}'
-          f' do not fit a context of {self.max_context}.',
-          param='max_tokens', code='context_length_exceeded',
-      )  # fmt: skip
-    # What the engine's thread will make of the request must not fail there.
-    sampler.host_params(request.sampling)
-    processors.bias_row(request.sampling.logit_bias, self.vocab_size)
-    if request.n < 1:
-      raise types.RequestError(
-        f'n={request.n} is below 1; ask for one choice or more.', param='n'
-      )
-    if not types.MIN_SEED <= request.seed <= types.MAX_SEED:
-      raise types.RequestError(
-        f'seed={request.seed} does not fit 64 signed bits.', param='seed'
-      )
-    if not all(0 <= stop_id < self.vocab_size for stop_id in request.stop_ids):
-      raise types.RequestError(
-        f'Stop token ids must be in 0..{self.vocab_size - 1}.',
-        param='stop_token_ids',
-      )
-    if len(request.stop_ids) > state_lib.MAX_STOP_IDS:
-      raise types.RequestError(
-        f'{len(request.stop_ids)} stop token ids; at most'
-        f' {state_lib.MAX_STOP_IDS} are allowed.',
-        param='stop_token_ids',
-      )
+  def _post(
+    self, request_id: str, command: Callable[[job_lib.Job], None]
+  ) -> None:
+    with self._wake:
+      job = self._open.get(request_id)
+      if job is not None:
+        self._commands.append(lambda: command(job))
+        self._wake.notify()
 
   # From here on: the engine's thread.
 
   def _run(self) -> None:
     try:
-      while self._wait_for_work():
-        self._prefill_some()
-        if self._scheduler.rows:
-          self._decode_block()
+      with jax.transfer_guard('disallow'):
+        while self._wait_for_work():
+          self._expire()
+          self._act(self._scheduler.next())
       self._fail_open(EngineDead('The engine was closed.'))
     except Exception as e:  # noqa: BLE001
       # Ruling: the thread may catch everything; it fails the open requests.
@@ -215,24 +215,132 @@ class Engine:
       self._fail_open(EngineDead('The engine failed.'))
 
   def _wait_for_work(self) -> bool:
-    """Takes commands; blocks while there is nothing to do."""
-    with self._wake:
-      while True:
-        while self._commands:
-          self._commands.popleft()()
+    """Runs commands; blocks while there is nothing to do."""
+    while True:
+      with self._wake:
+        while not (self._commands or self._is_closing or self._has_work()):
+          self._wake.wait()
+        commands = list(self._commands)
+        self._commands.clear()
         if self._is_closing:
           return False
-        if not self._scheduler.is_idle:
-          return True
-        self._wake.wait()
+      for command in commands:
+        command()
+      if self._has_work():
+        return True
 
-  def _cancel(self, job: scheduler_lib.Job, choice: int | None) -> None:
+  def _has_work(self) -> bool:
+    return bool(self._flights) or not self._scheduler.is_idle
+
+  def _act(self, action: job_lib.Action | None) -> None:
+    """Carries out one decision of the scheduler."""
+    match action:
+      case job_lib.Prefill(job):
+        if job.timeline.started is None:
+          self._note_start(job)
+        self._device.prefill(action)
+      case job_lib.Place():
+        self._flights.append(self._device.place(action))
+        self._land(self._lookahead)
+      case job_lib.Decode():
+        self._flights.append(self._device.decode(action))
+        self._land(self._lookahead)
+      case job_lib.SwapOut(row):
+        row.job.timeline.num_preemptions += 1
+        self.totals.preemptions += 1
+        self._device.swap_out(action)
+      case job_lib.SwapIn():
+        self._device.swap_in(action)
+      case job_lib.Drain() | None:
+        assert self._flights, 'the scheduler is stuck'
+        self._land(0)
+
+  def _note_start(self, job: job_lib.Job) -> None:
+    job.timeline.started = time.monotonic()
+    job.timeline.num_cached = job.num_cached
+    self.totals.prompt_tokens += job.num_prompt
+    self.totals.cached_tokens += job.num_cached
+    job.sink.started(job.num_cached)
+
+  def _land(self, leave: int) -> None:
+    """Reads the oldest blocks in flight until `leave` are left."""
+    while len(self._flights) > leave:
+      block = self._flights.popleft()
+      emitted = self._device.read(block, is_last=not self._flights)
+      for index, slot, row in block.rows:
+        # It may have ended since, alone or with its request.
+        if self._scheduler.rows.get(slot) is row:
+          mine = jax.tree.map(lambda x, i=index: x[:, i], emitted)
+          self._deliver(row, mine, block.num_steps)
+
+  def _deliver(
+    self, row: job_lib.Row, emitted: state_lib.Emitted, num_steps: int
+  ) -> None:
+    """Hands one row's tokens [N] on, and ends the row if they say so."""
+    job = row.job
+    count = int((emitted.token >= 0).sum())
+    assert count, 'a row in a slot draws a token in every block'
+    finish = int(emitted.finish[count - 1])
+    if finish == state_lib.BROKEN:
+      self._fail(job, types.ChatjaxError(
+          'The model produced logits that are not numbers; its weights or'
+          ' this dtype are at fault.'
+      ))  # fmt: skip
+      return
+    tokens = _tokens(emitted, count, job.request.sampling)
+    self._scheduler.advance(row, [token.id for token in tokens], num_steps)
+    now = time.monotonic()
+    job.timeline.delivered(count, row.delivered, now)
+    row.delivered = now
+    self.totals.generated_tokens += count
+    job.sink.tokens(row.choice, tokens)
+    if finish != state_lib.RUNNING:
+      self._scheduler.release(row)
+      job.timeline.outcome = str(_REASON[finish])
+      self._forget_if_done(job)
+      job.sink.finish(row.choice, _REASON[finish])
+
+  def _expire(self) -> None:
+    """Fails the requests whose time is up."""
+    now = time.monotonic()
+    with self._wake:
+      jobs = list(self._open.values())
+    for job in jobs:
+      timeout_s = job.request.timeout_s
+      if timeout_s is not None and now - job.timeline.arrived > timeout_s:
+        self._fail(job, types.RequestError(
+            f'The request was not done within {timeout_s:g} s.',
+            code='deadline_exceeded', status=504,
+        ))  # fmt: skip
+
+  def _preempt(self, job: job_lib.Job) -> None:
+    self._land(0)
+    for row in sorted(job.rows, key=lambda row: row.choice):
+      if row.slot is not None:
+        self._act(self._scheduler.swap_out(row))
+
+  def _cancel(self, job: job_lib.Job, choice: int | None) -> None:
     self._scheduler.cancel(job, choice)
     self._forget_if_done(job)
 
-  def _forget_if_done(self, job: scheduler_lib.Job) -> None:
-    if not job.num_open:
-      self._open.pop(job.request.request_id, None)
+  def _fail(self, job: job_lib.Job, error: types.ChatjaxError) -> None:
+    job.timeline.outcome = 'error'
+    self._cancel(job, None)
+    job.sink.error(error)
+
+  def _forget_if_done(self, job: job_lib.Job) -> None:
+    with self._wake:
+      if job.num_open:
+        return
+      if not self._open.pop(job.request.request_id, None):
+        return
+    self._report(job)
+
+  def _report(self, job: job_lib.Job) -> None:
+    job.timeline.ended = time.monotonic()
+    self.totals.finished[job.timeline.outcome] += 1
+    for listener in self.listeners:
+      listener(job.timeline)
 
   def _fail_open(self, error: Exception) -> None:
     with self._wake:
@@ -241,137 +349,25 @@ class Engine:
       jobs = list(self._open.values())
       self._open.clear()
     for job in jobs:
+      job.timeline.outcome = 'error'
       job.sink.error(error)
+      self._report(job)
 
-  def _prefill_some(self) -> None:
-    """Runs a bounded number of prefill chunks, placing what gets ready."""
-    for _ in range(self._config.prefill_burst):
-      job = self._scheduler.head()
-      if job is None:
-        return
-      if not job.is_prefilled:
-        self._prefill_chunk(job)
-      if job.is_prefilled:
-        while row := self._scheduler.place(job):
-          self._admit(row)
-        if job.unplaced:
-          return
 
-  def _prefill_chunk(self, job: scheduler_lib.Job) -> None:
-    chunk = self._config.chunk
-    prompt = job.request.prompt_ids
-    part = prompt[job.start : job.start + chunk]
-    tokens_C = np.zeros(chunk, np.int32)
-    tokens_C[: len(part)] = part
-    x_CD, self._cache = self.programs.prefill(
-        self.params, self._cache, tokens_C, np.int32(job.start),
-        self._table(job.pages),
-    )  # fmt: skip
-    job.start += len(part)
-    if job.start == len(prompt):
-      job.logits = self.programs.score(
-        self.params, x_CD, np.int32(len(part) - 1)
-      )
-
-  def _table(self, pages: tuple[int, ...]) -> np.ndarray:
-    table_P = np.zeros(self._config.pages_per_row, np.int32)
-    table_P[: len(pages)] = pages
-    return table_P
-
-  def _admit(self, row: scheduler_lib.Row) -> None:
-    """Draws the choice's first token; the row then decodes with the rest."""
-    if row.tail_copy is not None:
-      source, target = map(np.int32, row.tail_copy)
-      self._cache = self.programs.copy_page(self._cache, source, target)
-    self._state, emitted = self.programs.admit(
-      self._state, row.logits, np.int32(row.slot), self._row_state(row)
+def _tokens(
+  emitted: state_lib.Emitted, count: int, sampling: types.SamplingParams
+) -> list[types.Token]:
+  """The first `count` drawn tokens of one row, for people of the host."""
+  num_top = sampling.top_logprobs if sampling.logprobs else 0
+  top_ids = np.asarray(emitted.top_ids)[:count, :num_top].tolist()
+  top_logprobs = np.asarray(emitted.top_logprobs)[:count, :num_top].tolist()
+  return [
+    types.Token(token_id, logprob, tuple(zip(*top, strict=True)))
+    for token_id, logprob, *top in zip(
+      emitted.token[:count].tolist(),
+      emitted.logprob[:count].tolist(),
+      top_ids,
+      top_logprobs,
+      strict=True,
     )
-    row.logits = None
-    self._deliver(row, jax.tree.map(lambda x: x[None], _fetch(emitted)))
-
-  def _row_state(self, row: scheduler_lib.Row) -> state_lib.RowState:
-    request, sampling = row.job.request, row.job.request.sampling
-    vocab_size = self.vocab_size
-    in_prompt_V = np.zeros(vocab_size, bool)
-    in_prompt_V[list(request.prompt_ids)] = True
-    stop_ids = np.full(state_lib.MAX_STOP_IDS, -1, np.int32)
-    stop_ids[: len(request.stop_ids)] = sorted(request.stop_ids)
-    key = host_keys.choice_words(request.seed, row.choice)
-    return state_lib.RowState(
-      token=np.int32(0),
-      position=np.int32(len(request.prompt_ids) - 1),
-      step=np.int32(0),
-      limit=np.int32(request.max_tokens),
-      active=np.bool_(True),
-      key=np.asarray(key, np.uint32),
-      params=sampler.host_params(sampling),
-      counts_V=np.zeros(vocab_size, np.int32),
-      in_prompt_V=in_prompt_V,
-      bias_V=processors.bias_row(sampling.logit_bias, vocab_size),
-      stop_ids=stop_ids,
-      table_P=self._table(row.pages),
-      num_top=np.int32(sampling.top_logprobs if sampling.logprobs else 0),
-    )
-
-  def _decode_block(self) -> None:
-    slots = sorted(self._scheduler.rows)
-    width = self.programs.width(len(slots))
-    live = None
-    if self._config.dtype == 'int8':
-      live = programs_lib.live_rows(slots, width, self._rows)
-    keep_B = np.zeros(self._rows, bool)
-    keep_B[slots] = True
-    self._cache, self._state, emitted = self.programs.decode[width](
-        self.params, self._cache, self._state, live, keep_B,
-        np.int32(self._config.decode_steps),
-    )  # fmt: skip
-    emitted = _fetch(emitted)
-    for row in [self._scheduler.rows[slot] for slot in slots]:
-      # A broken row takes its request's other rows with it.
-      if self._scheduler.rows.get(row.slot) is row:
-        self._deliver(row, jax.tree.map(lambda x, s=row.slot: x[:, s], emitted))
-
-  def _deliver(
-    self, row: scheduler_lib.Row, emitted: state_lib.Emitted
-  ) -> None:
-    """Hands one row's tokens [N] on, and ends the row if they say so."""
-    job, sampling = row.job, row.job.request.sampling
-    count = int((emitted.token >= 0).sum())
-    assert count, 'a row in a slot draws a token in every block'
-    finish = int(emitted.finish[count - 1])
-    if finish == state_lib.BROKEN:
-      self._break(row)
-      return
-    num_top = sampling.top_logprobs if sampling.logprobs else 0
-    tokens = []
-    for i in range(count):
-      top = zip(
-        emitted.top_ids[i, :num_top].tolist(),
-        emitted.top_logprobs[i, :num_top].tolist(),
-        strict=True,
-      )
-      tokens.append(types.Token(
-          int(emitted.token[i]), float(emitted.logprob[i]), tuple(top)
-      ))  # fmt: skip
-    job.sink.tokens(row.choice, tokens)
-    if finish != state_lib.RUNNING:
-      self._scheduler.release(row)
-      with self._wake:
-        self._forget_if_done(job)
-      job.sink.finish(row.choice, _REASON[finish])
-
-  def _break(self, row: scheduler_lib.Row) -> None:
-    """Fails a request whose logits are not numbers."""
-    with self._wake:
-      self._cancel(row.job, None)
-    row.job.sink.error(
-      types.ChatjaxError(
-        'The model produced logits that are not numbers; its weights or'
-        ' this dtype are at fault.'
-      )
-    )
-
-
-def _fetch(tree: Any) -> Any:
-  """The one place where the host waits for the device."""
-  return jax.device_get(tree)
+  ]

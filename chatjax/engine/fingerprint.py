@@ -19,6 +19,9 @@ from chatjax.ckpt import orbax
 from chatjax.models import load
 from chatjax.sampling import keys
 
+_MOVES_NO_BIT = (
+  'lookahead', 'max_queue', 'prefill_burst', 'prefix_cache', 'priority_step',
+)  # fmt: skip
 # What XLA reads beside its flags: the sizes of its thread pools.
 _ENVIRONMENT = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS', 'PJRT_NPROC', 'NPROC')
 
@@ -54,13 +57,14 @@ def parts(
 
   Args:
     weights: the model.
-    config: how it is run; `max_queue` moves no bit and is left out.
+    config: how it is run; what only orders the work is left out.
     widths: what the self-check left of the decode widths.
     prompt_format: tokenizer and chat template, hashed or spelled out.
   """
   device = jax.devices()[0]
   engine = dataclasses.asdict(config)
-  del engine['max_queue']
+  for name in _MOVES_NO_BIT:
+    del engine[name]
   versions = {
     name: importlib.metadata.version(name) for name in ('jax', 'jaxlib')
   }
@@ -71,7 +75,10 @@ def parts(
     'prompt_format': prompt_format,
     'engine': engine,
     'widths': widths,
-    'num_pages': config.num_pages,
+    'num_pages': [
+      config.num_pages(weights.config.window(kind))
+      for kind in weights.config.kinds
+    ],
     'sampler_version': keys.SAMPLER_VERSION,
     'versions': versions,
     'platform': device.platform,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
+import functools
+from types import MappingProxyType
 from typing import Any
 from typing import Literal
 
@@ -34,7 +37,10 @@ class Programs:
   prefill: Callable[..., Any]
   score: Callable[..., Any]
   admit: Callable[..., Any]
+  put: Callable[..., Any]
   copy_page: Callable[..., Any]
+  read_page: Callable[..., Any]
+  write_page: Callable[..., Any]
   decode: Mapping[int, Callable[..., Any]]
 
   @property
@@ -75,10 +81,11 @@ def cache_dtype(config: config_lib.EngineConfig) -> str:
 def init_cache(
   model: config_lib.ModelConfig, config: config_lib.EngineConfig
 ) -> cache_lib.Cache:
-  """The page pool."""
+  """The page pools."""
   return cache_lib.init(
-    num_layers=model.num_layers,
-    num_pages=config.num_pages,
+    pages_of_layer=[
+      config.num_pages(model.window(kind)) for kind in model.layer_kinds
+    ],
     page_size=config.page_size,
     num_kv_heads=model.num_kv_heads,
     head_dim=model.head_dim,
@@ -90,10 +97,15 @@ def init_state(
   model: config_lib.ModelConfig, config: config_lib.EngineConfig
 ) -> state_lib.RowState:
   """All rows, none in use."""
-  row = state_lib.inactive_row(
-    vocab_size=model.vocab_size, pages_per_row=config.pages_per_row
+  return state_lib.stack(_inactive_row(model, config), num_rows(config))
+
+
+def _inactive_row(model, config) -> state_lib.RowState:
+  return state_lib.inactive_row(
+    vocab_size=model.vocab_size,
+    pages_per_row=config.pages_per_row,
+    num_pools=len(model.kinds),
   )
-  return state_lib.stack(row, num_rows(config))
 
 
 def live_rows(slots: list[int], width: int, rows: int) -> quant.LiveRows:
@@ -103,6 +115,33 @@ def live_rows(slots: list[int], width: int, rows: int) -> quant.LiveRows:
   inverse = np.zeros(rows, np.int32)
   inverse[slots] = np.arange(len(slots))
   return quant.LiveRows(chosen, inverse)
+
+
+def change(
+  model: config_lib.ModelConfig,
+  config: config_lib.EngineConfig,
+  *,
+  keep: Iterable[int],
+  new_pages: Mapping[int, tuple[int, tuple[int, ...]]] = MappingProxyType({}),
+) -> state_lib.Change:
+  """What a decode block is told.
+
+  Args:
+    model: the decoder's sizes.
+    config: how it is run.
+    keep: slots that go on.
+    new_pages: slot -> (index, page by pool) that its tables gain.
+  """
+  rows = num_rows(config)
+  keep_B = np.zeros(rows, bool)
+  keep_B[list(keep)] = True
+  index_B = np.full(rows, config.pages_per_row, np.int32)
+  pages = tuple(np.zeros(rows, np.int32) for _ in model.kinds)
+  for slot, (index, column) in new_pages.items():
+    index_B[slot] = index
+    for page_B, page in zip(pages, column, strict=True):
+      page_B[slot] = page
+  return state_lib.Change(keep_B, index_B, pages)
 
 
 def compile_all(
@@ -137,31 +176,44 @@ def _plan(model, config, params) -> dict[Any, tuple[Any, tuple[Any, ...]]]:
   )
   cache = jax.eval_shape(lambda: init_cache(model, config))
   state = jax.eval_shape(lambda: init_state(model, config))
-  row = jax.eval_shape(
-    lambda: state_lib.inactive_row(
-      vocab_size=model.vocab_size, pages_per_row=config.pages_per_row
-    )
-  )
+  row = jax.eval_shape(lambda: _inactive_row(model, config))
   i32 = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
   x_CD = jax.ShapeDtypeStruct((config.chunk, model.embed_dim), jnp.float32)
   logits_V = jax.ShapeDtypeStruct((model.vocab_size,), jnp.float32)
   rows = num_rows(config)
-  keep_B = jax.ShapeDtypeStruct((rows,), jnp.bool_)
+  by_pool = lambda x: (x,) * len(model.kinds)
+  change = state_lib.Change(
+    jax.ShapeDtypeStruct((rows,), jnp.bool_), i32(rows), by_pool(i32(rows))
+  )
   jit = lambda fn, *donate: jax.jit(fn, donate_argnums=donate)
+  pages = lambda fn, *donate: jit(
+    functools.partial(fn, pool_of_layer=model.pool_of_layer), *donate
+  )
   plan = {}
   for width in width_ladder(config):
     live = quant.LiveRows(i32(width), i32(rows))
     if config.dtype != 'int8':
       live = None
-    args = params, cache, state, live, keep_B, i32()
+    args = params, cache, state, live, change, i32()
     plan['decode', width] = jit(step.decode, 1, 2), args
-  tokens_C, table_P = i32(config.chunk), i32(config.pages_per_row)
+  tokens_C, tables = i32(config.chunk), by_pool(i32(config.pages_per_row))
+  page = by_pool(i32())
+  page_of_all = jax.eval_shape(
+    functools.partial(cache_lib.read_page, pool_of_layer=model.pool_of_layer),
+    cache, page,
+  )  # fmt: skip
   return plan | {
     'prefill': (
       jit(step.prefill, 1),
-      (params, cache, tokens_C, i32(), table_P),
+      (params, cache, tokens_C, i32(), tables),
     ),
     'admit': (jit(step.admit, 0), (state, logits_V, i32(), row)),
     'score': (jit(step.score), (params, x_CD, i32())),
-    'copy_page': (jit(cache_lib.copy_page, 0), (cache, i32(), i32())),
+    'put': (jit(step_lib.put, 0), (state, i32(), row)),
+    'copy_page': (pages(cache_lib.copy_page, 0), (cache, page, page)),
+    'read_page': (pages(cache_lib.read_page), (cache, page)),
+    'write_page': (
+      pages(cache_lib.write_page, 0),
+      (cache, page, page_of_all),
+    ),
   }

@@ -36,6 +36,10 @@ class _Trial:
     self.cache = cache
     self.slots = range(programs_lib.num_rows(config))
     self._programs, self._params = programs, params
+    self._model, self._config = model, config
+    self._num_pages = [
+      config.num_pages(model.window(kind)) for kind in model.kinds
+    ]
     self._is_int8 = config.dtype == 'int8'
     self._num_steps = min(_NUM_STEPS, config.decode_steps)
     self._empty = jax.tree.map(
@@ -50,14 +54,16 @@ class _Trial:
       state.active[slot] = True
       state.limit[slot] = np.iinfo(np.int32).max
       state.num_top[slot] = logprobs.MAX_TOP
-      state.table_P[slot, 0] = 1 + slot  # a page holds all steps
+      for pool, table_BP in enumerate(state.tables):
+        # A page holds all steps; the last mates may have to share page 0.
+        table_BP[slot, 0] = (slot + 1) * (slot + 1 < self._num_pages[pool])
     live = programs_lib.live_rows(list(tokens), width, len(self.slots))
     self.cache, _, emitted = self._programs.decode[width](
       self._params,
       self.cache,
       jax.tree.map(jnp.asarray, state),
       live if self._is_int8 else None,
-      np.ones(len(self.slots), bool),
+      programs_lib.change(self._model, self._config, keep=self.slots),
       np.int32(self._num_steps),
     )
     emitted = jax.tree.map(np.asarray, emitted)

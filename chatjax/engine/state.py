@@ -33,7 +33,7 @@ class RowState:
     in_prompt_V: bool[V].
     bias_V: f32[V], added to the logits; -inf bans.
     stop_ids: i32[MAX_STOP_IDS], padded by -1.
-    table_P: i32[P], the sequence's pages.
+    tables: i32[P] by page pool, the sequence's pages.
     num_top: i32, alternatives to report, 0 for none.
   """
 
@@ -48,7 +48,7 @@ class RowState:
   in_prompt_V: jax.Array
   bias_V: jax.Array
   stop_ids: jax.Array
-  table_P: jax.Array
+  tables: tuple[jax.Array, ...]
   num_top: jax.Array
 
 
@@ -72,6 +72,33 @@ class Emitted:
   finish: jax.Array
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Change:
+  """What the host tells the device before a decode block.
+
+  Attributes:
+    keep_B: bool[B]; the other rows are put out (ended or cancelled).
+    index_B: i32[B], the entry of the tables that a row gains; P or more for
+      none.
+    pages: i32[B] by page pool, what stands there.
+  """
+
+  keep_B: jax.Array
+  index_B: jax.Array
+  pages: tuple[jax.Array, ...]
+
+  def apply(self, state: RowState) -> RowState:
+    """The stacked rows after the change."""
+    rows_B = jnp.arange(self.keep_B.shape[0])
+    tables = tuple(
+      table_BP.at[rows_B, self.index_B].set(page_B, mode='drop')
+      for table_BP, page_B in zip(state.tables, self.pages, strict=True)
+    )
+    active = state.active & self.keep_B
+    return dataclasses.replace(state, active=active, tables=tables)
+
+
 def no_token() -> Emitted:
   """What an inactive row emits."""
   return Emitted(
@@ -83,7 +110,9 @@ def no_token() -> Emitted:
   )
 
 
-def inactive_row(*, vocab_size: int, pages_per_row: int) -> RowState:
+def inactive_row(
+  *, vocab_size: int, pages_per_row: int, num_pools: int
+) -> RowState:
   """A row that nobody uses."""
   zero = jnp.int32(0)
   return RowState(
@@ -95,7 +124,7 @@ def inactive_row(*, vocab_size: int, pages_per_row: int) -> RowState:
       in_prompt_V=jnp.zeros(vocab_size, bool),
       bias_V=jnp.zeros(vocab_size, jnp.float32),
       stop_ids=jnp.full(MAX_STOP_IDS, -1, jnp.int32),
-      table_P=jnp.zeros(pages_per_row, jnp.int32),
+      tables=(jnp.zeros(pages_per_row, jnp.int32),) * num_pools,
       num_top=zero,
   )  # fmt: skip
 

@@ -16,6 +16,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from chatjax import config as config_lib
 from chatjax.engine import state as state_lib
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
@@ -47,7 +48,7 @@ class Step:
 
   def prefill(
       self, params: Any, cache: cache_lib.Cache, tokens_C: jax.Array,
-      start: jax.Array, table_P: jax.Array,
+      start: jax.Array, tables: tuple[jax.Array, ...],
   ) -> tuple[jax.Array, cache_lib.Cache]:  # fmt: skip
     """Runs one chunk of one sequence.
 
@@ -56,13 +57,16 @@ class Step:
       cache: donated.
       tokens_C: i32[C], padded at the end of the prompt.
       start: i32, a multiple of C.
-      table_P: i32[P].
+      tables: i32[P] by page pool.
 
     Returns:
       Hidden states f32[C, D] and the cache.
     """
     positions_C = start + jnp.arange(tokens_C.shape[0], dtype=jnp.int32)
-    attend = attention.Chunk(table_P, positions_C)
+    attend = {
+      kind: attention.Chunk(table_P, positions_C)
+      for kind, table_P in zip(self._kinds, tables, strict=True)
+    }
     return self.model.hidden(params, tokens_C, positions_C, attend, cache)
 
   def score(self, params: Any, x_CD: jax.Array, index: jax.Array) -> jax.Array:
@@ -81,10 +85,7 @@ class Step:
     row = _advance(row, emitted)
     counts_V = jnp.zeros_like(row.counts_V).at[emitted.token].add(1)
     row = dataclasses.replace(row, counts_V=counts_V)
-    put = lambda all_rows, one: lax.dynamic_update_index_in_dim(
-      all_rows, one, slot, 0
-    )
-    return jax.tree.map(put, state, row), emitted
+    return put(state, slot, row), emitted
 
   def decode(
     self,
@@ -92,7 +93,7 @@ class Step:
     cache: cache_lib.Cache,
     state: RowState,
     live: quant.LiveRows | None,
-    keep_B: jax.Array,
+    change: state_lib.Change,
     num_steps: jax.Array,
   ) -> tuple[cache_lib.Cache, RowState, Emitted]:
     """Up to `num_steps` tokens for every active row.
@@ -102,14 +103,14 @@ class Step:
       cache: donated.
       state: stacked rows, donated.
       live: rows to compute; its width is the compiled one.
-      keep_B: bool[B]; the others are put out (cancelled).
+      change: what is new since the last block.
       num_steps: i32, at most `max_steps`.
 
     Returns:
       Cache, state and what was drawn, stacked [max_steps, B].
     """
-    B = keep_B.shape[0]
-    state = dataclasses.replace(state, active=state.active & keep_B)
+    B = change.keep_B.shape[0]
+    state = change.apply(state)
     emitted_NB = jax.tree.map(
       lambda x: jnp.broadcast_to(x, (self.max_steps, B, *x.shape)),
       state_lib.no_token(),
@@ -137,10 +138,17 @@ class Step:
     )
     return cache, state, emitted_NB
 
+  @property
+  def _kinds(self) -> tuple[config_lib.LayerKind, ...]:
+    return self.model.config.kinds
+
   def _forward(self, params, cache, state, live):
-    attend = attention.Rows(
-      state.table_P, state.position, state.active, self.batching
-    )
+    attend = {
+      kind: attention.Rows(
+        table_BP, state.position, state.active, self.batching
+      )
+      for kind, table_BP in zip(self._kinds, state.tables, strict=True)
+    }
     x_BD, cache = self.model.hidden(
       params, state.token, state.position, attend, cache, live
     )
@@ -164,6 +172,17 @@ class Step:
       )
 
     return lax.map(row, jnp.arange(logits_BV.shape[0]))
+
+
+def put(state: RowState, slot: jax.Array, row: RowState) -> RowState:
+  """Puts a row into a slot of the stacked rows."""
+  return jax.tree.map(
+    lambda all_rows, one: lax.dynamic_update_index_in_dim(
+      all_rows, one, slot, 0
+    ),
+    state,
+    row,
+  )
 
 
 @jax.jit  # traced once for all programs

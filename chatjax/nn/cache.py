@@ -1,12 +1,13 @@
 """The paged key/value cache: pages in, pages out, never mutated.
 
-A sequence owns a table of page numbers; position p lives in page
-`table[p // S]` at offset `p % S`. Page 0 is nobody's: rows that are not in
-use write there.
+A sequence owns a table of page numbers for each kind of layer; position p lives
+in page `table[p // S]` at offset `p % S`. Page 0 is nobody's: rows that are not
+in use write there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 
 import jax
@@ -33,15 +34,15 @@ Cache = tuple[LayerCache, ...]
 
 
 def init(
-    *, num_layers: int, num_pages: int, page_size: int, num_kv_heads: int,
+    *, pages_of_layer: Sequence[int], page_size: int, num_kv_heads: int,
     head_dim: int, dtype: str,
 ) -> Cache:  # fmt: skip
-  """A cache of zeros."""
-  shape = (num_pages, page_size, num_kv_heads, head_dim)
-  return tuple(
-    LayerCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
-    for _ in range(num_layers)
-  )
+  """A cache of zeros, every layer with so many pages."""
+
+  def zeros(num_pages):
+    return jnp.zeros((num_pages, page_size, num_kv_heads, head_dim), dtype)
+
+  return tuple(LayerCache(zeros(n), zeros(n)) for n in pages_of_layer)
 
 
 def write_chunk(
@@ -82,11 +83,48 @@ def write_rows(
   return LayerCache(k, v)
 
 
-def copy_page(cache: Cache, source: jax.Array, target: jax.Array) -> Cache:
-  """Copies one page of every layer (a forked sequence's tail)."""
+# Whole pages of a sequence. Layers of one kind share a page pool, so a page is
+# named by one number per pool; `pool_of_layer` says which a layer goes by.
 
-  def copy(x):
-    page = lax.dynamic_index_in_dim(x, source, axis=0)
-    return lax.dynamic_update_slice_in_dim(x, page, target, axis=0)
 
-  return jax.tree.map(copy, cache)
+def copy_page(
+  cache: Cache,
+  source: tuple[jax.Array, ...],
+  target: tuple[jax.Array, ...],
+  *,
+  pool_of_layer: Sequence[int],
+) -> Cache:
+  """Copies one page on every layer (a forked sequence's tail)."""
+  pages = read_page(cache, source, pool_of_layer=pool_of_layer)
+  return write_page(cache, target, pages, pool_of_layer=pool_of_layer)
+
+
+def read_page(
+  cache: Cache, page: tuple[jax.Array, ...], *, pool_of_layer: Sequence[int]
+) -> jax.Array:
+  """One page of every layer, keys before values: float[L, 2, S, K, H]."""
+  return jnp.stack([
+      jnp.stack([layer.k[page[pool]], layer.v[page[pool]]])
+      for layer, pool in zip(cache, pool_of_layer, strict=True)
+  ])  # fmt: skip
+
+
+def write_page(
+  cache: Cache,
+  page: tuple[jax.Array, ...],
+  x_L2SKH: jax.Array,
+  *,
+  pool_of_layer: Sequence[int],
+) -> Cache:
+  """Puts what `read_page` returned into a page of every layer."""
+
+  def put(x, one_SKH, number):
+    return lax.dynamic_update_slice(x, one_SKH[None], (number, 0, 0, 0))
+
+  return tuple(
+      LayerCache(
+          put(layer.k, x_L2SKH[i, 0], page[pool]),
+          put(layer.v, x_L2SKH[i, 1], page[pool]),
+      )
+      for i, (layer, pool) in enumerate(zip(cache, pool_of_layer, strict=True))
+  )  # fmt: skip

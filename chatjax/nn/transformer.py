@@ -159,7 +159,7 @@ class Transformer:
     params: Params,
     tokens_T: jax.Array,
     positions_T: jax.Array,
-    attend: attention.Attend,
+    attend: Mapping[config_lib.LayerKind, attention.Attend],
     cache: cache_lib.Cache | None = None,
     live: quant.LiveRows | None = None,
   ) -> tuple[jax.Array, cache_lib.Cache]:
@@ -169,7 +169,7 @@ class Transformer:
       params: the weights.
       tokens_T: i32[T], of one sequence or one of each, as `attend` sees it.
       positions_T: i32[T], absolute.
-      attend: how queries reach keys; see `attention`.
+      attend: how queries of each kind of layer reach keys; see `attention`.
       cache: one entry per layer, or None for a dense forward.
       live: rows that integer products are narrowed to.
 
@@ -188,7 +188,7 @@ class Transformer:
     for layer, kind in enumerate(cfg.layer_kinds):
       x_TD, layer_cache = _run_block(
           self._block(kind), params[f'layer_{layer}'], x_TD, angles[kind],
-          attend, caches[layer], live,
+          attend[kind], caches[layer], live,
       )  # fmt: skip
       new_caches.append(layer_cache)
     x_TD = self._final_norm.apply({'params': params['final_norm']}, x_TD)
@@ -209,5 +209,6 @@ class Transformer:
   def dense(self, params: Params, tokens_T: jax.Array) -> jax.Array:
     """Logits f32[T, V] of a whole sequence; no cache; differentiable."""
     positions_T = jnp.arange(tokens_T.shape[0])
-    x_TD, _ = self.hidden(params, tokens_T, positions_T, attention.Dense())
+    attend = dict.fromkeys(self.config.kinds, attention.Dense())
+    x_TD, _ = self.hidden(params, tokens_T, positions_T, attend)
     return self.logits(params, x_TD)

@@ -29,7 +29,7 @@ def completion(
       _choice(meta, index, choice)
       for index, choice in enumerate(result.choices)
     ],
-    usage=usage(len(meta.prompt_ids), num_tokens),
+    usage=usage(len(meta.prompt_ids), num_tokens, result.num_cached),
     chatjax=_provenance(meta),
   )
 
@@ -76,10 +76,10 @@ class ChunkBuilder:
     gained = response.ChoiceDelta.model_validate(text)
     return self._chunk([self._choice(delta, gained)], {})
 
-  def end(self) -> Iterator[response.ChatCompletionChunk]:
+  def end(self, num_cached: int) -> Iterator[response.ChatCompletionChunk]:
     """The usage, where it was asked for."""
     if self._meta.include_usage:
-      total = usage(len(self._meta.prompt_ids), self._num_tokens)
+      total = usage(len(self._meta.prompt_ids), self._num_tokens, num_cached)
       yield self._chunk([], {'usage': total})
 
   def _choice(
@@ -108,14 +108,16 @@ class ChunkBuilder:
     )
 
 
-def usage(num_prompt: int, num_completion: int) -> response.Usage:
-  """Counts; nothing is cached, spoken or predicted in this version."""
+def usage(
+  num_prompt: int, num_completion: int, num_cached: int
+) -> response.Usage:
+  """Counts; nothing is spoken or predicted in this version."""
   return response.Usage(
     prompt_tokens=num_prompt,
     completion_tokens=num_completion,
     total_tokens=num_prompt + num_completion,
     prompt_tokens_details=response.PromptTokensDetails(
-      cached_tokens=0, audio_tokens=0
+      cached_tokens=num_cached, audio_tokens=0
     ),
     completion_tokens_details=response.CompletionTokensDetails(
       reasoning_tokens=0,

@@ -59,7 +59,7 @@ async def _events(
     body = errors.body(errors.as_request_error(error))
     yield sse.format_sse_event(data_str=json.dumps(body))
     return
-  for chunk in chunks.end():
+  for chunk in chunks.end(running.num_cached):
     yield _event(chunk)
   yield DONE
 

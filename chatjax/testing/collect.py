@@ -16,8 +16,12 @@ class Collected:
     self.choices: list[list[types.Token]] = [[] for _ in range(n)]
     self.reasons: dict[int, types.FinishReason] = {}
     self.failure: Exception | None = None
+    self.num_cached: int | None = None
     self._ended = threading.Event()
     self._any = threading.Event()
+
+  def started(self, num_cached: int) -> None:
+    self.num_cached = num_cached
 
   def tokens(self, choice: int, tokens: Sequence[types.Token]) -> None:
     self.choices[choice].extend(tokens)

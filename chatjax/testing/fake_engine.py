@@ -23,6 +23,7 @@ class FakeEngine:
     pause_s: time before each turn.
     fail_after: turns after which the engine fails and stays dead.
     max_open: choices at a time; more are refused with 503.
+    num_cached: prompt tokens that every request is told to be cached.
 
   Attributes:
     requests: what was submitted, in order.
@@ -41,6 +42,7 @@ class FakeEngine:
     fail_after: int | None = None,
     max_context: int = 4096,
     max_open: int = 2**31,
+    num_cached: int = 0,
   ):
     self.max_context = max_context
     self.requests: list[types.TokenRequest] = []
@@ -51,6 +53,7 @@ class FakeEngine:
     self._pause_s = pause_s
     self._turns_left = fail_after
     self._max_open = max_open
+    self._num_cached = num_cached
     # Collecting a dropped stream cancels, in the middle of anything.
     self._lock = threading.RLock()
     self._open: dict[str, set[int]] = {}
@@ -97,6 +100,7 @@ class FakeEngine:
 
   def _play(self, request: types.TokenRequest, sink: types.Sink) -> None:
     rows = self._open[request.request_id]
+    sink.started(self._num_cached)
     scripts = [self._ids(request, choice) for choice in range(request.n)]
     start = 0
     while self._has_any(rows):

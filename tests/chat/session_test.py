@@ -483,3 +483,12 @@ def test_the_end_of_a_stream_gains_nothing():
       assert parts[-1].delta.content
       ids = [i for part in (*parts, last) for i in part.token_ids]
       assert ids == list(one.create(asked).choices[idx].token_ids)
+
+
+def test_cached_prompt_tokens_are_counted():
+  one = session(fake_engine.text_script('hello'), num_cached=5)
+  answer = one.create(request())
+  assert answer.usage.prompt_tokens_details.cached_tokens == 5
+  streamed = dataclasses.replace(request(), stream=True, include_usage=True)
+  *_, last = one.stream(streamed)
+  assert last.usage.prompt_tokens_details.cached_tokens == 5

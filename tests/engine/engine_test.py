@@ -9,31 +9,15 @@ import numpy as np
 import pytest
 
 from chatjax import types
+from chatjax.engine import device as device_lib
 from chatjax.engine import engine as engine_lib
 from chatjax.engine import programs as programs_lib
 from chatjax.engine import state as state_lib
-from chatjax.testing import collect
 from chatjax.testing import tiny
-
-PROMPTS = {  # every way to meet a page (8) and a chunk (16) border
-  length: tuple(int(x) for x in np.random.default_rng(length).integers(
-      0, 256, length))
-  for length in (1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 50)
-}  # fmt: skip
-
-
-def request(prompt=PROMPTS[17], *, seed=5, n=1, max_tokens=20, **fields):
-  fields = {'logprobs': True, 'top_logprobs': 3, **fields}
-  stop_ids = frozenset(fields.pop('stop_ids', ()))
-  return types.TokenRequest(
-    request_id=f'{random.random()}',
-    prompt_ids=tuple(prompt),
-    sampling=types.SamplingParams(**fields),
-    seed=seed,
-    stop_ids=stop_ids,
-    max_tokens=max_tokens,
-    n=n,
-  )
+from tests.engine.asking import PROMPTS
+from tests.engine.asking import request
+from tests.engine.asking import run
+from tests.engine.asking import start
 
 
 @pytest.fixture(scope='module', params=['gemma3', 'qwen2', 'llama'])
@@ -53,20 +37,6 @@ def one_engine():
   assert engine.error is None
   assert engine.num_pages_used == 0
   engine.close()
-
-
-def start(engine, what):
-  sink = collect.Collected(what.n)
-  engine.submit(what, sink)
-  return sink
-
-
-def run(engine, *requests):
-  sinks = [start(engine, one) for one in requests]
-  for sink in sinks:
-    sink.wait()
-    assert sink.failure is None
-  return sinks
 
 
 def test_d1_alone_equals_in_a_crowd(engine):
@@ -360,7 +330,7 @@ def test_broken_weights_fail_the_request_and_not_the_engine():
 def test_row_that_breaks_takes_its_siblings_and_nobody_else(monkeypatch):
   engine = engine_lib.Engine(tiny.weights('llama', 'int8'), tiny.ENGINE)
   want = run(engine, request())[0].bits()
-  fetch = engine_lib._fetch
+  fetch = device_lib.fetch
 
   def broken_fetch(tree):
     emitted = jax.tree.map(np.array, fetch(tree))
@@ -368,7 +338,7 @@ def test_row_that_breaks_takes_its_siblings_and_nobody_else(monkeypatch):
       emitted.finish[emitted.token[:, 0] >= 0, 0] = state_lib.BROKEN
     return emitted
 
-  monkeypatch.setattr(engine_lib, '_fetch', broken_fetch)
+  monkeypatch.setattr(device_lib, 'fetch', broken_fetch)
   twins, other = start(engine, request(n=2)), start(engine, request())
   assert 'not numbers' in str(twins.wait().failure)
   monkeypatch.undo()
@@ -391,7 +361,7 @@ def test_close_fails_open_requests_and_refuses_new_ones():
 
 def test_dead_engine_is_seen(monkeypatch):
   engine = engine_lib.Engine(tiny.weights('llama', 'int8'), tiny.ENGINE)
-  monkeypatch.setattr(engine, '_decode_block', lambda: 1 / 0)
+  monkeypatch.setattr(engine._device, 'decode', lambda action: 1 / 0)
   sink = start(engine, request()).wait(10)
   assert isinstance(sink.failure, engine_lib.EngineDead)
   assert isinstance(engine.error, ZeroDivisionError)
@@ -424,7 +394,9 @@ def test_nothing_is_compiled_after_the_start(one_engine):
 
 def test_cache_and_state_are_updated_in_place(one_engine):
   programs = one_engine.programs
-  cache_bytes = sum(x.nbytes for x in jax.tree.leaves(one_engine._cache))
+  cache_bytes = sum(
+    x.nbytes for x in jax.tree.leaves(one_engine._device._cache)
+  )
   for program in programs.decode.values():
     memory = program.memory_analysis()
     assert memory.alias_size_in_bytes >= cache_bytes

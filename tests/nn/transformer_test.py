@@ -21,8 +21,7 @@ FAMILIES = sorted(tiny.CONFIGS)
 
 def new_cache(cfg, dtype='float32'):
   return cache_lib.init(
-    num_layers=cfg.num_layers,
-    num_pages=12,
+    pages_of_layer=[12] * cfg.num_layers,
     page_size=PAGE,
     num_kv_heads=cfg.num_kv_heads,
     head_dim=cfg.head_dim,
@@ -33,6 +32,11 @@ def new_cache(cfg, dtype='float32'):
 @pytest.fixture(params=FAMILIES)
 def family(request):
   return request.param
+
+
+def for_all(cfg, attend):
+  """The same way to the keys for every kind of layer."""
+  return dict.fromkeys(cfg.kinds, attend)
 
 
 def random_ids(n, seed=1):
@@ -46,8 +50,9 @@ def by_programs(model, params, ids, num_prefill, batching='map'):
     positions = jnp.arange(start, start + CHUNK)
     attend = attention.Chunk(jnp.asarray(TABLE), positions)
     x, cache = model.hidden(
-      params, jnp.asarray(ids[start : start + CHUNK]), positions, attend, cache
-    )
+        params, jnp.asarray(ids[start : start + CHUNK]), positions,
+        for_all(model.config, attend), cache,
+    )  # fmt: skip
     out.append(model.logits(params, x))
   tables = jnp.stack([jnp.zeros_like(TABLE), jnp.asarray(TABLE)])
   for position in range(num_prefill, len(ids)):
@@ -56,7 +61,9 @@ def by_programs(model, params, ids, num_prefill, batching='map'):
       tables, positions, jnp.asarray([False, True]), batching
     )
     tokens = jnp.asarray([7, ids[position]])
-    x, cache = model.hidden(params, tokens, positions, attend, cache)
+    x, cache = model.hidden(
+      params, tokens, positions, for_all(model.config, attend), cache
+    )
     out.append(model.logits(params, x)[1:])
   return np.concatenate(out)
 
@@ -126,7 +133,10 @@ def test_live_rows_narrow_only_the_integer_product(family):
     tables_BP = jnp.arange(1, B + 1, dtype=jnp.int32)[:, None]
     attend = attention.Rows(tables_BP, positions_B, live_B)
     cache = new_cache(model.config)
-    x, _ = model.hidden(params, tokens_B, positions_B, attend, cache, live)
+    x, _ = model.hidden(
+        params, tokens_B, positions_B, for_all(model.config, attend), cache,
+        live,
+    )  # fmt: skip
     return model.logits(params, x, live)
 
   tokens = random_ids(B)

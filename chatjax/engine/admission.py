@@ -1,0 +1,59 @@
+"""What an engine refuses: nothing bad may reach its thread."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chatjax import types
+from chatjax.engine import state as state_lib
+from chatjax.sampling import processors
+from chatjax.sampling import sampler
+
+# Beyond it a priority would swallow the order of arrival.
+MAX_PRIORITY = 1_000_000
+
+
+def check(
+  request: types.TokenRequest, *, vocab_size: int, max_context: int
+) -> None:
+  """Raises `types.RequestError` for what cannot be served."""
+  _check_ids('Prompt', request.prompt_ids, vocab_size, 'messages')
+  if not request.prompt_ids:
+    raise types.RequestError('The prompt is empty.', param='messages')
+  total = len(request.prompt_ids) + request.max_tokens
+  if request.max_tokens < 1 or total > max_context:
+    raise types.RequestError(
+        f'A prompt of {len(request.prompt_ids)} tokens and'
+        f' max_tokens={request.max_tokens} do not fit a context of'
+        f' {max_context}.',
+        param='max_tokens', code='context_length_exceeded',
+    )  # fmt: skip
+  sampler.host_params(request.sampling)
+  processors.bias_row(request.sampling.logit_bias, vocab_size)
+  _check_number('n', request.n, 1, 2**31)
+  _check_number('seed', request.seed, types.MIN_SEED, types.MAX_SEED)
+  _check_number('priority', request.priority, -MAX_PRIORITY, MAX_PRIORITY)
+  if request.timeout_s is not None:
+    _check_number('timeout_s', request.timeout_s, 0, float('inf'))
+  _check_ids('Stop', request.stop_ids, vocab_size, 'stop_token_ids')
+  if len(request.stop_ids) > state_lib.MAX_STOP_IDS:
+    raise types.RequestError(
+      f'{len(request.stop_ids)} stop token ids; at most'
+      f' {state_lib.MAX_STOP_IDS} are allowed.',
+      param='stop_token_ids',
+    )
+
+
+def _check_ids(what, ids, vocab_size, param):
+  ids = np.asarray(sorted(ids), np.int64)
+  if ids.size and not 0 <= ids[0] <= ids[-1] < vocab_size:
+    raise types.RequestError(
+      f'{what} token ids must be in 0..{vocab_size - 1}.', param=param
+    )
+
+
+def _check_number(name, value, low, high):
+  if not low <= value <= high:
+    raise types.RequestError(
+      f'{name}={value} is not in {low}..{high}.', param=name
+    )

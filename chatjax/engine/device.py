@@ -1,0 +1,229 @@
+"""The device side of an engine: carries out what the scheduler decides.
+
+Owns the parameters, the page pools and the decode state, and knows when the
+host waits. Used by the engine's thread alone.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import logging
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from chatjax import config as config_lib
+from chatjax.engine import job as job_lib
+from chatjax.engine import programs as programs_lib
+from chatjax.engine import selfcheck
+from chatjax.engine import state as state_lib
+from chatjax.engine import stats
+from chatjax.engine import tables as tables_lib
+from chatjax.models import load
+from chatjax.sampling import host_keys
+from chatjax.sampling import processors
+from chatjax.sampling import sampler
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+  """Dispatched draws whose tokens were not read yet.
+
+  Attributes:
+    rows: (index, slot, row) of who was in it; the slot may be another's when
+      the block is read.
+    num_steps: draws per row at most.
+    emitted: stacked [steps, index], on the device.
+  """
+
+  rows: tuple[tuple[int, int, job_lib.Row], ...]
+  num_steps: int
+  emitted: state_lib.Emitted
+
+
+class Device:
+  """One model's programs and the state they change.
+
+  Attributes:
+    params: the weights.
+    programs: what was compiled, at the widths that the self-check left.
+  """
+
+  def __init__(
+    self,
+    weights: load.Weights,
+    config: config_lib.EngineConfig,
+    totals: stats.Totals,
+    progress: programs_lib.Progress,
+  ):
+    """Compiles all programs and proves the decode widths equal."""
+    self._totals = totals
+    self._idle_since: float | None = None  # when the last block was read
+    self._model = weights.config
+    self._config = config
+    self._rows = programs_lib.num_rows(config)
+    # Reading the weights and compiling for their shapes go side by side.
+    with concurrent.futures.ThreadPoolExecutor(1) as reader:
+      params = reader.submit(weights.restore)
+      compiled = programs_lib.compile_all(
+        self._model, config, weights.abstract, progress
+      )
+      self.params = params.result()
+    cache = programs_lib.init_cache(self._model, config)
+    self.widths, self._cache = selfcheck.equal_widths(
+      compiled, self._model, config, self.params, cache
+    )
+    _log.info('decode widths proven bit-equal: %s', self.widths)
+    self.programs = selfcheck.restrict(compiled, self.widths)
+    self._state = programs_lib.init_state(self._model, config)
+
+  def prefill(self, action: job_lib.Prefill) -> None:
+    """Computes a chunk; at the end of the prompt also its logits."""
+    job, chunk = action.job, self._config.chunk
+    part = job.request.prompt_ids[action.start : action.stop]
+    tokens_C = np.zeros(chunk, np.int32)
+    tokens_C[: len(part)] = part
+    self._idle_since = None
+    x_CD, self._cache = self.programs.prefill(
+      self.params,
+      self._cache,
+      *send((tokens_C, np.int32(action.start), self._columns(job.table))),
+    )
+    if action.stop == job.num_prompt:
+      job.logits = self.programs.score(
+        self.params, x_CD, send(np.int32(len(part) - 1))
+      )
+
+  def place(self, action: job_lib.Place) -> Block:
+    """Puts a row into its slot and draws its first token."""
+    row = action.row
+    self._idle_since = None
+    if action.copy is not None:
+      copy = tuple(_scalars(pages) for pages in action.copy)
+      self._cache = self.programs.copy_page(self._cache, *send(copy))
+    slot, state = send((np.int32(row.slot), self._row_state(row)))
+    self._state, emitted = self.programs.admit(
+      self._state, row.logits, slot, state
+    )
+    row.logits = None
+    return _block([(0, row.slot, row)], 1, emitted)
+
+  def decode(self, action: job_lib.Decode) -> Block:
+    """Dispatches a block of steps; reads nothing."""
+    slots = [row.slot for row in action.rows]
+    width = self.programs.width(len(slots))
+    live = None
+    if self._config.dtype == 'int8':
+      live = programs_lib.live_rows(slots, width, self._rows)
+    change = programs_lib.change(
+      self._model, self._config, keep=slots, new_pages=action.new_pages
+    )
+    args = send((live, change, np.int32(action.num_steps)))
+    now = time.monotonic()
+    if self._idle_since is not None:
+      self._totals.host_gap_s += now - self._idle_since
+      self._idle_since = None
+    self._totals.decode_blocks += 1
+    self._cache, self._state, emitted = self.programs.decode[width](
+      self.params, self._cache, self._state, *args
+    )
+    self._totals.decode_s += time.monotonic() - now
+    rows = [(row.slot, row.slot, row) for row in action.rows]
+    return _block(rows, action.num_steps, emitted)
+
+  def read(self, block: Block, *, is_last: bool) -> state_lib.Emitted:
+    """Waits for a block: numpy arrays [steps, index].
+
+    Args:
+      block: the oldest one that was not read.
+      is_last: whether no other was dispatched after it.
+    """
+    start = time.monotonic()
+    emitted = fetch(block.emitted)
+    now = time.monotonic()
+    if emitted.token.ndim == 2:
+      self._totals.decode_s += now - start
+      self._totals.decode_steps += int((emitted.token >= 0).any(axis=1).sum())
+      self._idle_since = now if is_last else None
+      return emitted
+    return jax.tree.map(lambda x: x[None, None], emitted)
+
+  def swap_out(self, action: job_lib.SwapOut) -> None:
+    """Copies a row's pages to the host."""
+    self._idle_since = None
+    action.row.saved = [
+      fetch(self.programs.read_page(self._cache, send(_scalars(pages))))
+      for pages in action.pages
+    ]
+
+  def swap_in(self, action: job_lib.SwapIn) -> None:
+    """Copies a row's pages back and puts it into its slot."""
+    row = action.row
+    self._idle_since = None
+    for j, saved in enumerate(row.saved):
+      page = _scalars(row.table.column(j))
+      self._cache = self.programs.write_page(self._cache, *send((page, saved)))
+    row.saved = None
+    slot_and_row = send((np.int32(row.slot), self._row_state(row)))
+    self._state = self.programs.put(self._state, *slot_and_row)
+
+  def _columns(self, table: tables_lib.Table) -> tuple[np.ndarray, ...]:
+    columns = []
+    for pages in table.pages:
+      table_P = np.zeros(self._config.pages_per_row, np.int32)
+      table_P[: len(pages)] = pages
+      columns.append(table_P)
+    return tuple(columns)
+
+  def _row_state(self, row: job_lib.Row) -> state_lib.RowState:
+    """The row as the device needs it, before its first token or after any."""
+    request, sampling = row.job.request, row.job.request.sampling
+    vocab_size = self._model.vocab_size
+    in_prompt_V = np.zeros(vocab_size, bool)
+    in_prompt_V[list(request.prompt_ids)] = True
+    counts_V = np.zeros(vocab_size, np.int32)
+    for token_id, count in collections.Counter(row.generated).items():
+      counts_V[token_id] = count
+    stop_ids = np.full(state_lib.MAX_STOP_IDS, -1, np.int32)
+    stop_ids[: len(request.stop_ids)] = sorted(request.stop_ids)
+    key = host_keys.choice_words(request.seed, row.choice)
+    return state_lib.RowState(
+      token=np.int32(row.generated[-1] if row.generated else 0),
+      position=np.int32(row.position),
+      step=np.int32(len(row.generated)),
+      limit=np.int32(request.max_tokens),
+      active=np.bool_(True),
+      key=np.asarray(key, np.uint32),
+      params=sampler.host_params(sampling),
+      counts_V=counts_V,
+      in_prompt_V=in_prompt_V,
+      bias_V=processors.bias_row(sampling.logit_bias, vocab_size),
+      stop_ids=stop_ids,
+      tables=self._columns(row.table),
+      num_top=np.int32(sampling.top_logprobs if sampling.logprobs else 0),
+    )
+
+
+def _scalars(pages: tuple[int, ...]) -> tuple[np.int32, ...]:
+  return tuple(np.int32(page) for page in pages)
+
+
+def _block(rows, num_steps, emitted) -> Block:
+  jax.tree.map(lambda x: x.copy_to_host_async(), emitted)
+  return Block(tuple(rows), num_steps, emitted)
+
+
+def send(tree: Any) -> Any:
+  """The one place where the host hands arrays to the device."""
+  return jax.device_put(tree)
+
+
+def fetch(tree: Any) -> Any:
+  """The one place where the host waits for the device."""
+  return jax.device_get(tree)

@@ -1,0 +1,156 @@
+"""What the scheduler moves about: jobs (requests) and rows (choices)."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+
+from chatjax import types
+from chatjax.engine import stats
+from chatjax.engine import tables as tables_lib
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Job:
+  """A request from its arrival until its last choice ends.
+
+  Attributes:
+    order: its place in the queue; see `Scheduler`.
+    names: of its prompt's whole chunks, for the prefix cache.
+    waiting: choices without a row, in order.
+    rows: choices with one, swapped out ones included.
+    table: the prompt's pages, from the first prefill until the last choice
+      is placed, or until they are wanted elsewhere.
+    start: prompt positions that are in the table.
+    num_cached: prompt positions that the prefix cache gave at first.
+    logits: the last prompt position's, once prefilled (opaque here).
+    timeline: when things happened to it.
+  """
+
+  request: types.TokenRequest
+  sink: types.Sink
+  order: float = 0.0
+  names: tuple[bytes, ...] = ()
+  waiting: collections.deque[int] = dataclasses.field(
+    default_factory=collections.deque
+  )
+  rows: set[Row] = dataclasses.field(default_factory=set)
+  table: tables_lib.Table | None = None
+  start: int = 0
+  num_cached: int | None = None
+  logits: Any = None
+  timeline: stats.Timeline | None = None
+
+  def __post_init__(self):
+    self.waiting.extend(range(self.request.n))
+
+  @property
+  def num_open(self) -> int:
+    return len(self.waiting) + len(self.rows)
+
+  @property
+  def num_prompt(self) -> int:
+    return len(self.request.prompt_ids)
+
+  @property
+  def is_prefilled(self) -> bool:
+    return self.start == self.num_prompt
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Row:
+  """A choice that has been given a row of the decode program.
+
+  Attributes:
+    order: who goes first when pages are short.
+    slot: its place in the program; None while swapped out.
+    position: where its last drawn (at first, the prompt's last) token stands.
+    in_flight: draws that were dispatched and not yet read.
+    num_sent: pages of the table that the device knows.
+    generated: the drawn ids.
+    shape: of the table, and `saved`: what was in it, while swapped out.
+    logits: what the first token is drawn from; dropped when it is drawn.
+    delivered: when its last tokens were handed on.
+  """
+
+  job: Job
+  choice: int
+  order: float
+  table: tables_lib.Table
+  slot: int | None
+  position: int
+  in_flight: int = 0
+  num_sent: int = 0
+  generated: list[int] = dataclasses.field(default_factory=list)
+  shape: list[list[bool]] | None = None
+  saved: Any = None
+  logits: Any = None
+  delivered: float | None = None
+
+  @property
+  def last_position(self) -> int:
+    """Of the last token that is ever written to the cache, and one more."""
+    request = self.job.request
+    return len(request.prompt_ids) + request.max_tokens - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Prefill:
+  """Compute prompt positions start .. stop - 1 of a job."""
+
+  job: Job
+  start: int
+  stop: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Put a row into its slot and draw its first token.
+
+  Attributes:
+    copy: (from, to) pages by pool to copy before, or None.
+  """
+
+  row: Row
+  copy: tuple[tuple[int, ...], tuple[int, ...]] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class SwapOut:
+  """Save a row's pages; they may be overwritten afterwards.
+
+  Attributes:
+    pages: the columns of its table, by j.
+  """
+
+  row: Row
+  pages: tuple[tuple[int, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SwapIn:
+  """Restore a row's pages and put it into its slot."""
+
+  row: Row
+
+
+@dataclasses.dataclass(frozen=True)
+class Drain:
+  """Read all blocks in flight, then ask again."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Decode:
+  """Run a block of steps for all rows.
+
+  Attributes:
+    new_pages: slot -> (j, page by pool) that its table gains.
+  """
+
+  rows: tuple[Row, ...]
+  num_steps: int
+  new_pages: dict[int, tuple[int, tuple[int, ...]]]
+
+
+Action = Prefill | Place | SwapOut | SwapIn | Drain | Decode
