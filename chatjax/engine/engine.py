@@ -206,7 +206,8 @@ class Engine:
       with jax.transfer_guard('disallow'):
         while self._wait_for_work():
           self._expire()
-          self._act(self._scheduler.next())
+          if self._has_work():
+            self._act(self._scheduler.next())
       self._fail_open(EngineDead('The engine was closed.'))
     except Exception as e:  # noqa: BLE001
       # Ruling: the thread may catch everything; it fails the open requests.
