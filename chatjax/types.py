@@ -110,6 +110,9 @@ class Request:
     seed: any int64, or None to have one drawn (and returned).
     n: number of choices.
     return_token_ids: whether the response carries token ids.
+    priority: smaller goes first; 0 is the default.
+    cache_salt, prompt_cache_key: cached prefixes are shared only by requests
+      in which both are the same.
   """
 
   messages: Sequence[Mapping[str, Any]]
@@ -120,6 +123,9 @@ class Request:
   model: str | None = None
   stream: bool = False
   include_usage: bool = False
+  priority: int = 0
+  cache_salt: str | None = None
+  prompt_cache_key: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import json
 import secrets
 import time
 from typing import Any
@@ -123,6 +124,8 @@ class Session:
       stop_ids=eos_ids | frozenset(sampling.stop_token_ids),
       max_tokens=min(sampling.max_tokens or room, room),
       n=request.n,
+      priority=request.priority,
+      cache_salt=_salt(request),
     )
 
   def _meta(
@@ -145,6 +148,12 @@ class Session:
       has_token_ids=request.return_token_ids,
       include_usage=request.include_usage,
     )
+
+
+def _salt(request: types.Request) -> str:
+  """One name for the pair: different pairs have different ones."""
+  pair = request.prompt_cache_key, request.cache_salt
+  return '' if pair == (None, None) else json.dumps(pair)
 
 
 def _stopped() -> types.RequestError:

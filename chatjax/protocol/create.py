@@ -17,6 +17,7 @@ MAX_INT32 = 2**31 - 1
 MAX_STOPS = 4
 MAX_MODEL_CHARS = 256
 REPETITION_PENALTY = (0.001, 1000)  # what the sampler takes
+MAX_PRIORITY = 1_000_000  # what the engine takes
 _TOKEN_ID = re.compile(r'0|[1-9][0-9]{0,9}')
 
 
@@ -122,3 +123,8 @@ class CreateChatCompletion(messages.Strict):
     list[Annotated[int, _between(0, MAX_INT32)]], pydantic.FailFast()
   ] = pydantic.Field(default_factory=list)
   return_token_ids: bool = False
+  priority: Annotated[int, _between(-MAX_PRIORITY, MAX_PRIORITY)] = 0
+  cache_salt: Annotated[messages.Text, pydantic.Field(min_length=1)] | None = (
+    None
+  )
+  prompt_cache_key: messages.Text | None = None

@@ -18,6 +18,7 @@ class Limits:
     max_stop_token_ids: entries of `stop_token_ids`.
     max_stop_chars: length of one stop string.
     max_user_chars: length of `user`.
+    max_key_chars: length of `cache_salt` and of `prompt_cache_key`.
   """
 
   max_n: int = 8
@@ -28,6 +29,7 @@ class Limits:
   max_stop_token_ids: int = 16
   max_stop_chars: int = 1000
   max_user_chars: int = 512
+  max_key_chars: int = 512
 
   def __post_init__(self):
     for field in dataclasses.fields(self):

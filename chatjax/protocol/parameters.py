@@ -31,7 +31,7 @@ PARAMETERS = {
     stop presence_penalty frequency_penalty logit_bias logprobs top_logprobs
     stream stream_options
     top_k min_p repetition_penalty min_tokens ignore_eos stop_token_ids
-    return_token_ids
+    return_token_ids priority cache_salt prompt_cache_key
     """,
   ),
   **_rows(Status.RECORDED, 'user'),
@@ -39,13 +39,12 @@ PARAMETERS = {
     Status.REFUSED,
     """
     audio function_call functions metadata modalities moderation
-    parallel_tool_calls prediction prompt_cache_key prompt_cache_options
+    parallel_tool_calls prediction prompt_cache_options
     prompt_cache_retention reasoning_effort response_format safety_identifier
     service_tier store tool_choice tools verbosity web_search_options
     include_stop_str_in_output bad_words allowed_token_ids prompt_logprobs
     add_generation_prompt continue_final_message chat_template_kwargs
-    structured_outputs thinking_token_budget cache_salt priority logprobs_mode
-    speculation
+    structured_outputs thinking_token_budget logprobs_mode speculation
     """,
   ),
 }

@@ -78,7 +78,12 @@ def _check_sizes(given: Mapping[str, Any], limits: limits_lib.Limits) -> None:
     _check_len(stop, create_lib.MAX_STOPS, 'stop')
   for one in stop if isinstance(stop, list) else [stop]:
     _check_len(one, limits.max_stop_chars, 'stop', 'characters')
-  _check_len(given.get('user'), limits.max_user_chars, 'user', 'characters')
+  for name, bound in (
+    ('user', limits.max_user_chars),
+    ('cache_salt', limits.max_key_chars),
+    ('prompt_cache_key', limits.max_key_chars),
+  ):
+    _check_len(given.get(name), bound, name, 'characters')
   rows = given.get('messages')
   for idx, message in enumerate(rows if isinstance(rows, list) else ()):
     content = message.get('content') if isinstance(message, dict) else None
@@ -176,4 +181,7 @@ def _to_request(create: create_lib.CreateChatCompletion) -> types.Request:
     model=create.model,
     stream=create.stream,
     include_usage=create.stream_options.include_usage,
+    priority=create.priority,
+    cache_salt=create.cache_salt,
+    prompt_cache_key=create.prompt_cache_key,
   )

@@ -492,3 +492,22 @@ def test_cached_prompt_tokens_are_counted():
   streamed = dataclasses.replace(request(), stream=True, include_usage=True)
   *_, last = one.stream(streamed)
   assert last.usage.prompt_tokens_details.cached_tokens == 5
+
+
+def test_the_cache_salt_names_the_pair():
+  one = session(fake_engine.text_script('x'))
+  keys = (None, '', 'a', 'b', 'a"', 'a", "b', '[null, null]')
+  for key in keys:
+    for salt in keys:
+      one.create(
+        dataclasses.replace(request(), prompt_cache_key=key, cache_salt=salt)
+      )
+  salts = [asked.cache_salt for asked in one.engine.requests]
+  assert len(set(salts)) == len(keys) ** 2
+  assert salts[0] == ''
+
+
+def test_the_priority_reaches_the_engine():
+  one = session(fake_engine.text_script('x'))
+  one.create(dataclasses.replace(request(), priority=-7))
+  assert one.engine.requests[0].priority == -7

@@ -8,6 +8,7 @@ from openai.types.chat import completion_create_params
 import pytest
 
 from chatjax import types
+from chatjax.engine import admission
 from chatjax.protocol import create as create_lib
 from chatjax.protocol import json_body
 from chatjax.protocol import limits as limits_lib
@@ -57,6 +58,9 @@ EFFECTS = [
   ('ignore_eos', True, 'ignore_eos', True),
   ('stop_token_ids', [3, 4], 'stop_token_ids', (3, 4)),
   ('return_token_ids', True, 'return_token_ids', True),
+  ('priority', -3, 'priority', -3),
+  ('cache_salt', 's', 'cache_salt', 's'),
+  ('prompt_cache_key', 'k', 'prompt_cache_key', 'k'),
 ]
 
 
@@ -91,6 +95,10 @@ def test_every_implemented_parameter_has_an_effect_test():
     if status is not parameters.Status.REFUSED
   }
   assert tested == kept == set(create_lib.CreateChatCompletion.model_fields)
+
+
+def test_priorities_are_those_of_the_engine():
+  assert create_lib.MAX_PRIORITY == admission.MAX_PRIORITY
 
 
 def test_table_knows_all_parameters_of_the_official_client():
@@ -194,6 +202,9 @@ RANGES = [
   ('stop', ['a' * 1000, ['a'] * 4], ['', [], ['a', ''], ['a'] * 5, 'a' * 1001]),
   ('stop_token_ids', [[], [0] * 16], [[0] * 17, [-1], [2**31], [0] * 10**6]),
   ('user', ['u' * 512], ['u' * 513, 'u' * 10**6]),
+  ('cache_salt', ['s', 's' * 512], ['', 's' * 513, 7]),
+  ('prompt_cache_key', ['', 'k' * 512], ['k' * 513, 7]),
+  ('priority', [-(10**6), 10**6], [10**6 + 1, -(10**6) - 1, 2**70, 0.5, True]),
   ('model', ['m' * 256], ['', 'm' * 257]),
   ('logit_bias', [{'0': 100}, {'1': -100.0}], [{'0': 100.5}, {'0': -101}]),
   (
