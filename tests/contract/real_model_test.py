@@ -27,7 +27,7 @@ PARAMS = {
 
 @pytest.fixture(scope='module', params=MODELS)
 def model(request):
-  with chatjax.load(request.param) as loaded:
+  with chatjax.load(request.param, max_rows=16) as loaded:
     yield loaded
     assert loaded.session.engine.num_pages_used == 0
     assert loaded.session.engine.error is None
@@ -39,7 +39,7 @@ def prompts(model):
   return {n: tuple(text[i % 4, :n].tolist()) for i, n in enumerate(LENGTHS)}
 
 
-def start(model, prompt, *, seed=5, n=1, max_tokens=12, **fields):
+def start(model, prompt, *, seed=5, n=1, max_tokens=12, salt='', **fields):
   fields = {'logprobs': True, 'top_logprobs': 5, **fields}
   request = types.TokenRequest(
     request_id=str(random.random()),
@@ -49,6 +49,7 @@ def start(model, prompt, *, seed=5, n=1, max_tokens=12, **fields):
     stop_ids=frozenset(),
     max_tokens=max_tokens,
     n=n,
+    cache_salt=salt,
   )
   sink = collect.Collected(n)
   model.session.engine.submit(request, sink)
@@ -76,7 +77,7 @@ def test_d1_d3_in_a_crowd_at_every_chunk_border(model, prompts, alone):
     assert bits(sink) == alone[n], n
 
 
-@pytest.mark.parametrize('num_mates', [1, 2, 7])
+@pytest.mark.parametrize('num_mates', [1, 2, 7, 15])
 def test_d2_any_number_in_flight(model, prompts, alone, num_mates):
   rng = random.Random(num_mates)
   mates = []
@@ -87,6 +88,58 @@ def test_d2_any_number_in_flight(model, prompts, alone, num_mates):
   assert bits(start(model, prompts[65])) == alone[65]
   for mate in mates:
     bits(mate)
+
+
+def test_d3_cold_warm_and_partly_warm(model, prompts, alone):
+  """Nothing, all but the last chunk, and a part of it comes from the cache."""
+  prompt = prompts[130]
+  cold = start(model, prompt, salt='nobody else')
+  assert bits(cold) == alone[130]
+  assert cold.num_cached == 0
+  warm = start(model, prompt, salt='nobody else')
+  assert bits(warm) == alone[130]
+  assert warm.num_cached == 128
+  branch = prompt[:70] + prompts[65][:50]
+  want = bits(start(model, branch, salt='somebody'))
+  partly = start(model, branch, salt='nobody else')
+  assert bits(partly) == want
+  assert partly.num_cached == 64
+
+
+def test_preempted_among_arrivals_and_departures(model, prompts, alone):
+  """Rows are swapped out and in while others come, go and are cancelled."""
+  engine, rng = model.session.engine, random.Random(9)
+  before = engine.totals.preemptions
+  ours = [(n, start(model, prompts[n])) for n in (65, 130, 64)]
+  for i in range(12):
+    mate = types.TokenRequest(
+      request_id=f'mate-{i}',
+      prompt_ids=rng.choice(list(prompts.values())),
+      sampling=types.SamplingParams(temperature=1.3, top_p=0.9),
+      seed=i,
+      stop_ids=frozenset(),
+      max_tokens=rng.randint(2, 30),
+      n=rng.randint(1, 3),
+    )
+    engine.submit(mate, collect.Collected(mate.n))
+    ours.append((128, start(model, prompts[128])))
+    time.sleep(rng.random() * 0.3)
+    with engine._wake:
+      someone = rng.choice([*engine._open, 'nobody'])
+    engine.preempt(someone)
+    if i % 3 == 0:
+      engine.cancel(f'mate-{i}')
+  for n, sink in ours:
+    assert bits(sink) == alone[n]
+  assert engine.totals.preemptions > before
+
+
+def test_n1_from_one_to_eight(model, prompts):
+  eight = start(model, prompts[63], n=8)
+  want = [bits(eight, choice) for choice in range(8)]
+  for n in (1, 2, 5):
+    fewer = start(model, prompts[63], n=n)
+    assert [bits(fewer, choice) for choice in range(n)] == want[:n]
 
 
 def test_d5_every_bit_of_the_seed_counts(model, prompts, alone):
@@ -129,7 +182,7 @@ _RESTART = """
 import json, sys
 import chatjax
 model_id, messages, params = json.loads(sys.argv[1])
-with chatjax.load(model_id) as model:
+with chatjax.load(model_id, max_rows=16) as model:
   answer = model.chat(messages, **params)
 print(answer.model_dump_json())
 """

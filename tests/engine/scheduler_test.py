@@ -169,6 +169,39 @@ def test_the_longest_unused_prefix_is_evicted_first():
   assert run(2) == 0
 
 
+def test_the_end_of_a_prefix_is_evicted_before_its_beginning():
+  sim = Simulation(config(max_rows=1, cache_tokens=64))
+  for one in (job((1,) * 24, max_tokens=2), job((2,) * 48, max_tokens=2)):
+    submit(sim, one)
+    sim.run()
+  again = job((1,) * 25, max_tokens=2)
+  submit(sim, again)
+  sim.run()
+  assert again.num_cached == 16
+
+
+def test_a_row_comes_back_over_the_pages_of_a_waiting_prompt():
+  """Nobody else runs who could end and make room."""
+  sim = Simulation(config(max_rows=1, cache_tokens=64, prefix_cache=False))
+  one = job(40, n=2, max_tokens=8)
+  submit(sim, one)
+  while not (sim.scheduler.rows and not sim._flights):
+    sim.step()
+  (row,) = sim.scheduler.rows.values()
+  assert one.table is not None
+  sim._swapout(sim.scheduler.swap_out(row))
+  sim.run()
+  assert len(sim.finished) == 2
+
+
+def test_the_first_in_order_starts_over_the_pages_of_a_waiting_prompt():
+  sim = Simulation(config(max_rows=1, cache_tokens=64, prefix_cache=False))
+  submit(sim, job(40, n=3, max_tokens=2, name='many'))
+  submit(sim, job(40, max_tokens=2, name='other'))
+  sim.run()
+  assert [name for name, _ in starts(sim)] == ['many', 'many', 'other', 'many']
+
+
 def test_rows_are_swapped_out_for_the_first_in_order_and_come_back():
   sim = Simulation(config(cache_tokens=64, prefix_cache=False))
   submit(sim, *(job(5, max_tokens=50, name=name) for name in 'abcd'))

@@ -56,6 +56,8 @@ class Simulation:
     self._ends = ends or (lambda row: False)
     self._memory = [collections.defaultdict(dict) for _ in windows]
     self._flights = collections.deque()
+    self._begun = set()
+    self._pages_per_row = config.pages_per_row
 
   def step(self):
     """Carries one action out; False if there was none and nothing flies."""
@@ -108,6 +110,9 @@ class Simulation:
 
   def _prefill(self, action):
     job = action.job
+    if job not in self._begun:  # what was put out comes back before it starts
+      assert not self.scheduler.swapped
+      self._begun.add(job)
     text = lambda position: self._prompt_text(job, position)
     self._check(job.table, action.start, text)
     for position in range(action.start, action.stop):
@@ -151,6 +156,7 @@ class Simulation:
     for row in action.rows:
       assert self.scheduler.rows[row.slot] is row
       flight.append((row, action.num_steps))
+      assert len(row.table) <= self._pages_per_row
     self._flights.append(flight)
     self._land(self._lookahead)
 
