@@ -15,6 +15,7 @@ import numpy as np
 from chatjax import config as config_lib
 from chatjax import types
 from chatjax.engine import admission
+from chatjax.engine import compilations
 from chatjax.engine import device as device_lib
 from chatjax.engine import fingerprint
 from chatjax.engine import job as job_lib
@@ -84,6 +85,7 @@ class Engine:
     self._commands: collections.deque[Callable[[], None]] = collections.deque()
     self._wake = threading.Condition()
     self._is_closing = False
+    self._num_compiled_before = compilations.counter().count
     self._thread = threading.Thread(
       target=self._run, name='chatjax-engine', daemon=True
     )
@@ -140,6 +142,15 @@ class Engine:
   def cache_usage(self) -> float:
     """Share of the fullest page pool that requests hold."""
     return self._scheduler.tables.usage
+
+  @property
+  def num_compilations(self) -> int:
+    """Programs that this process compiled since the engine was ready."""
+    return compilations.counter().count - self._num_compiled_before
+
+  @property
+  def weight_bytes(self) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(self.params))
 
   def submit(self, request: types.TokenRequest, sink: types.Sink) -> None:
     """Queues a request.
