@@ -393,13 +393,34 @@ def test_nothing_is_compiled_after_the_start(one_engine):
 
 
 def test_cache_and_state_are_updated_in_place(one_engine):
-  programs = one_engine.programs
-  cache_bytes = sum(
-    x.nbytes for x in jax.tree.leaves(one_engine._device._cache)
-  )
-  for program in programs.decode.values():
+  """Donated buffers come back; no program holds a second cache."""
+  programs, device = one_engine.programs, one_engine._device
+  num_bytes = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))
+  cache, state = num_bytes(device._cache), num_bytes(device._state)
+  in_place = {
+    'prefill': (programs.prefill, cache),
+    'copy_page': (programs.copy_page, cache),
+    'write_page': (programs.write_page, cache),
+    'admit': (programs.admit, state),
+    'put': (programs.put, state),
+  }
+  for width, program in programs.decode.items():
+    in_place[f'decode at {width}'] = program, cache + state
+  for name, (program, kept) in in_place.items():
     memory = program.memory_analysis()
-    assert memory.alias_size_in_bytes >= cache_bytes
-    assert memory.temp_size_in_bytes < cache_bytes
-  memory = programs.prefill.memory_analysis()
-  assert memory.alias_size_in_bytes >= cache_bytes
+    assert memory.alias_size_in_bytes >= kept, name
+    assert memory.temp_size_in_bytes < cache, name
+  assert programs.read_page.memory_analysis().temp_size_in_bytes < cache
+
+
+def test_the_host_waits_once_for_each_draw(one_engine, monkeypatch):
+  """No hidden reads: a first token or a block is one fetch."""
+  fetches = []
+  fetch = device_lib.fetch
+  spy = lambda tree: (fetches.append(1), fetch(tree))[1]
+  monkeypatch.setattr(device_lib, 'fetch', spy)
+  blocks = one_engine.totals.decode_blocks
+  (sink,) = run(one_engine, request(PROMPTS[50], n=3))
+  blocks = one_engine.totals.decode_blocks - blocks
+  assert len(sink.reasons) == 3
+  assert len(fetches) == 3 + blocks
