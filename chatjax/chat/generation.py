@@ -11,6 +11,7 @@ import weakref
 from chatjax import types
 from chatjax.chat import choice as choice_lib
 from chatjax.chat import mailbox
+from chatjax.engine import stats
 from chatjax.protocol import response
 
 
@@ -25,8 +26,16 @@ class Engine(Protocol):
     fingerprint: changes whenever the same seed may give other tokens.
     is_alive: False once the engine can serve nothing more.
     error: why it is not alive.
+    totals: what it has done.
+    listeners: called with the timeline of every request that ends.
+    num_open, num_running, num_swapped: choices that have not ended, and of
+      them those that decode and those that were put out.
+    num_pages_used, cache_usage: of the cache, and its share.
+    num_compilations: since it was ready.
   """
 
+  totals: stats.Totals
+  listeners: list[stats.Listener]
   vocab_size: int
   max_context: int
   fingerprint: str
@@ -36,6 +45,27 @@ class Engine(Protocol):
 
   @property
   def error(self) -> Exception | None: ...
+
+  @property
+  def num_open(self) -> int: ...
+
+  @property
+  def num_running(self) -> int: ...
+
+  @property
+  def num_swapped(self) -> int: ...
+
+  @property
+  def num_pages_used(self) -> int: ...
+
+  @property
+  def cache_usage(self) -> float: ...
+
+  @property
+  def num_compilations(self) -> int: ...
+
+  @property
+  def weight_bytes(self) -> int: ...
 
   def submit(self, request: types.TokenRequest, sink: types.Sink) -> None:
     """Queues a request; raises `types.RequestError` if it cannot be served."""
@@ -52,6 +82,13 @@ class Generation:
 
   As a context manager it cancels what still runs when the block is left;
   dropped without that, it cancels as it is collected.
+
+  Attributes:
+    meta: what is the same on all chunks of the answer.
+    num_cached: prompt tokens that were not computed again.
+    num_generated: tokens that were counted so far.
+    reasons: why choices have ended, by choice.
+    failure: what ended it before its end.
   """
 
   def __init__(
@@ -62,7 +99,10 @@ class Generation:
     choices: Sequence[choice_lib.ChoiceAssembler],
   ):
     self.meta = meta
-    self.num_cached = 0  # prompt tokens that were not computed again
+    self.num_cached = 0
+    self.num_generated = 0
+    self.reasons: dict[int, types.FinishReason] = {}
+    self.failure: types.ChatjaxError | None = None
     self._engine = engine
     self._request = request
     self._choices = choices
@@ -86,6 +126,12 @@ class Generation:
     if self._open:
       self._engine.cancel(self._request.request_id)
       self._mailbox.put(mailbox.Cancelled())
+
+  def fail(self, error: types.ChatjaxError) -> None:
+    """Stops all choices, from any thread; the reader is raised `error`."""
+    if self._open:
+      self._engine.cancel(self._request.request_id)
+      self._mailbox.put(error)
 
   def result(self) -> types.Completion:
     """Reads all of it; not for use after iterating."""
@@ -132,7 +178,8 @@ class Generation:
       return None
     if isinstance(event, Exception):
       self._open.clear()
-      raise _readable(event) from event
+      self.failure = _readable(event)
+      raise self.failure from event
     choice, gained = event
     if choice not in self._open:
       return None  # what the device made after a stop string
@@ -142,8 +189,11 @@ class Generation:
       delta = self._choices[choice].add(gained)
       if delta and delta.finish_reason:
         self._engine.cancel(self._request.request_id, choice)
+    if delta:
+      self.num_generated += len(delta.token_ids)
     if delta and delta.finish_reason:
       self._open.discard(choice)
+      self.reasons[choice] = delta.finish_reason
     return delta
 
   def _collect(self, deltas: Sequence[types.Delta]) -> types.Completion:

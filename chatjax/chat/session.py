@@ -28,6 +28,11 @@ class ChatFormat(Protocol):
   def encode(self, messages: Sequence[Mapping[str, Any]]) -> Sequence[int]: ...
 
 
+def new_id() -> str:
+  """Of a request that was never made before."""
+  return f'chatcmpl-{uuid.uuid4().hex}'
+
+
 class Session:
   """One model behind the chat interface. Thread-safe."""
 
@@ -47,15 +52,28 @@ class Session:
     self.created = int(time.time())
     self._sampler_version = sampler_version
 
-  def start(self, request: types.Request) -> generation.Generation:
+  def start(
+    self,
+    request: types.Request,
+    *,
+    request_id: str | None = None,
+    timeout_s: float | None = None,
+  ) -> generation.Generation:
     """Submits a request.
+
+    Args:
+      request: what is asked.
+      request_id: from `new_id`, where it has to be known before.
+      timeout_s: after which it fails with 504.
 
     Raises:
       types.RequestError: it cannot be served as it stands.
     """
     self._check(request)
     prompt_ids = tuple(self.chat_format.encode(request.messages))
-    tokens = self._token_request(request, prompt_ids)
+    tokens = self._token_request(
+      request, prompt_ids, request_id or new_id(), timeout_s
+    )
     meta = self._meta(request, tokens)
     hidden_ids = (
       self.tokenizer.control_ids | self.tokenizer.eos_ids | tokens.stop_ids
@@ -102,7 +120,11 @@ class Session:
           )
 
   def _token_request(
-    self, request: types.Request, prompt_ids: tuple[int, ...]
+    self,
+    request: types.Request,
+    prompt_ids: tuple[int, ...],
+    request_id: str,
+    timeout_s: float | None,
   ) -> types.TokenRequest:
     room = self.engine.max_context - len(prompt_ids)
     if room < 1:
@@ -117,7 +139,7 @@ class Session:
     eos_ids = frozenset() if sampling.ignore_eos else self.tokenizer.eos_ids
     drawn = secrets.randbits(64) + types.MIN_SEED
     return types.TokenRequest(
-      request_id=f'chatcmpl-{uuid.uuid4().hex}',
+      request_id=request_id,
       prompt_ids=prompt_ids,
       sampling=sampling,
       seed=drawn if request.seed is None else request.seed,
@@ -126,6 +148,7 @@ class Session:
       n=request.n,
       priority=request.priority,
       cache_salt=_salt(request),
+      timeout_s=timeout_s,
     )
 
   def _meta(
