@@ -79,32 +79,15 @@ def over_pages(
   last_position = jnp.max(positions_T)
 
   def block(j, carry):
-    max_KTG, sum_KTG, acc_KTGH = carry
     k_SKH = cache.k[table_P[j]].astype(jnp.float32)
     v_SKH = cache.v[table_P[j]].astype(jnp.float32)
+    position_S = j * size + jnp.arange(size)
     # Beyond the last query stands what a page's former owner left, perhaps
     # NaN: 0 * NaN would carry it into this sequence.
-    written_S = j * size + jnp.arange(size) <= last_position
-    v_SKH = jnp.where(written_S[:, None, None], v_SKH, 0.0)
-    visible_TS = _visible(positions_T, j * size + jnp.arange(size), window)
-    visible = visible_TS[None, :, None, :]
-    logits_KTGS = jnp.einsum('TKGH,SKH->KTGS', q_TKGH, k_SKH)
-    logits_KTGS = jnp.where(visible, logits_KTGS, -jnp.inf)
-    new_max = jnp.maximum(max_KTG, logits_KTGS.max(axis=-1))
-    # A row that has seen nothing yet keeps max = -inf: subtract 0 instead.
-    shift = jnp.where(new_max == -jnp.inf, 0.0, new_max)
-    weight_KTGS = jnp.exp(logits_KTGS - shift[..., None])
-    decay = jnp.exp(max_KTG - shift)
-    new_sum = sum_KTG * decay + weight_KTGS.sum(axis=-1)
-    new_acc = acc_KTGH * decay[..., None] + jnp.einsum(
-      'KTGS,SKH->KTGH', weight_KTGS, v_SKH
-    )
-    live = visible_TS.any(axis=-1)[None, :, None]
-    return (
-      jnp.where(live, new_max, max_KTG),
-      jnp.where(live, new_sum, sum_KTG),
-      jnp.where(live[..., None], new_acc, acc_KTGH),
-    )
+    is_written_S = position_S <= last_position
+    v_SKH = jnp.where(is_written_S[:, None, None], v_SKH, 0.0)
+    visible_TS = _visible(positions_T, position_S, window)
+    return _fold(carry, q_TKGH, k_SKH, v_SKH, visible_TS)
 
   first = 0
   if window is not None:
@@ -117,6 +100,37 @@ def over_pages(
   )
   _, sum_KTG, acc_KTGH = lax.fori_loop(first, last + 1, block, start)
   return jnp.moveaxis(acc_KTGH / sum_KTG[..., None], 0, 1)
+
+
+def _fold(carry, q_TKGH, k_SKH, v_SKH, visible_TS):
+  """Adds a block of keys to a running softmax (arXiv:1805.02867).
+
+  Args:
+    carry: the largest logit so far, the sum of exp(logit - largest), and the
+      same sum weighted by the values.
+    q_TKGH: scaled queries.
+    k_SKH: keys.
+    v_SKH: values.
+    visible_TS: which query sees which key.
+  """
+  max_KTG, sum_KTG, acc_KTGH = carry
+  logits_KTGS = jnp.einsum('TKGH,SKH->KTGS', q_TKGH, k_SKH)
+  logits_KTGS = jnp.where(visible_TS[None, :, None, :], logits_KTGS, -jnp.inf)
+  new_max = jnp.maximum(max_KTG, logits_KTGS.max(axis=-1))
+  # A row that has seen nothing yet keeps max = -inf: subtract 0 instead.
+  shift = jnp.where(new_max == -jnp.inf, 0.0, new_max)
+  weight_KTGS = jnp.exp(logits_KTGS - shift[..., None])
+  decay = jnp.exp(max_KTG - shift)
+  new_sum = sum_KTG * decay + weight_KTGS.sum(axis=-1)
+  new_acc = acc_KTGH * decay[..., None] + jnp.einsum(
+    'KTGS,SKH->KTGH', weight_KTGS, v_SKH
+  )
+  live = visible_TS.any(axis=-1)[None, :, None]
+  return (
+    jnp.where(live, new_max, max_KTG),
+    jnp.where(live, new_sum, sum_KTG),
+    jnp.where(live[..., None], new_acc, acc_KTGH),
+  )
 
 
 @jax.tree_util.register_dataclass
