@@ -252,3 +252,32 @@ def test_the_loop_hands_nothing_over_unasked():
   )
   assert isinstance(start(engine, request()).wait().failure, Exception)
   assert 'transfer' in str(engine.error)
+
+
+def test_nothing_is_compiled_under_a_mixed_load(family):
+  """Sampling of every kind, choices, cached prompts, swaps, departures."""
+  engine = make_engine(family, cache_tokens=128)
+  rng = random.Random(6)
+  sinks, ids = [], []
+  for i in range(24):
+    one = request(
+      STEM[: rng.randint(1, 50)], seed=i, n=rng.randint(1, 4),
+      max_tokens=rng.randint(1, 60), temperature=rng.choice([0.0, 0.7, 1.5]),
+      top_k=rng.choice([0, 1, 40]), top_p=rng.choice([0.3, 1.0]),
+      min_p=rng.choice([0.0, 0.1]), presence_penalty=rng.random(),
+      repetition_penalty=rng.uniform(0.8, 1.5), logit_bias={i: -100.0},
+      min_tokens=i % 3, top_logprobs=i % 20, stop_ids=range(i % 5),
+    )  # fmt: skip
+    sinks.append(start(engine, one))
+    ids.append(one.request_id)
+    time.sleep(rng.random() * 0.02)
+    if i % 4 == 3:
+      engine.cancel(rng.choice(ids), rng.choice([None, 0]))
+      engine.preempt(rng.choice(ids))
+  wait_until(lambda: engine.num_open == 0)
+  assert engine.error is None
+  assert engine.totals.preemptions > 0
+  assert engine.totals.cached_tokens > 0
+  assert engine.num_compilations == 0
+  assert engine.num_pages_used == 0
+  engine.close()
