@@ -18,6 +18,7 @@ COMMANDS = {
   'serve': 'Serves the OpenAI Chat Completions interface over HTTP.',
   'bench': 'Measures speed and memory on this machine.',
   'bench serve': 'Measures a server that speaks the interface, over HTTP.',
+  'verify': 'Tries the seed contract for a minute; prints a verdict to quote.',
   'models': 'Lists the models and what of them is on this machine.',
   'version': 'Prints the versions of chatjax and what it stands on.',
 }

@@ -56,7 +56,7 @@ def test_help_of_a_command_is_its_own(name, fake):
   assert ('--port=N' in out) == (name == 'serve')
   assert ('--temperature=X' in out) == (name == 'chat')
   assert ('--dtype=int8|bfloat16|float32' in out) == (
-    name in ('chat', 'serve', 'bench')
+    name in ('chat', 'serve', 'bench', 'verify')
   )
   assert 'jax_' not in out
   assert 'repeat this option' not in out
@@ -74,7 +74,8 @@ def test_version(fake):
 def test_light_commands_do_not_import_jax():
   for argument in ('["--help"]', '["models"]', '["serve", "--help"]',
                    '["chat", "--help"]', '["bench", "--help"]',
-                   '["bench", "serve", "--help"]'):  # fmt: skip
+                   '["bench", "serve", "--help"]',
+                   '["verify", "--help"]'):  # fmt: skip
     code = (
       f'import sys; from chatjax.cli import main; main.main({argument});'
       'sys.exit("jax" in sys.modules)'
@@ -133,6 +134,9 @@ USAGE_ERRORS = {
   ('bench', '--rows=4', '--max_rows=2'): '--max_rows=2 is below the 4',
   ('bench', '--context=256'): 'context=256 is below',
   ('bench', '--json=no/such/file'): 'no such folder',
+  ('verify', '--seconds=-1'): '--seconds=-1 is not a non-negative number',
+  ('verify', '--json=no/such/file'): 'no such folder',
+  ('verify', 'now'): "Unexpected argument 'now'",
 }
 
 
