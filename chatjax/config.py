@@ -257,16 +257,22 @@ class EngineConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServeConfig:
-  """Where and for whom the HTTP server answers."""
+  """Where, for whom and how long the HTTP server answers; see its flags."""
 
   host: str = '127.0.0.1'
   port: int = 8000
   max_n: int = 8
+  timeout_s: float = 0
+  write_timeout_s: float = 60
+  drain_timeout_s: float = 30
 
   def __post_init__(self):
     _check_types(self)
     _check(0 <= self.port < 65536, f'port={self.port} is not in 0..65535.')
     _check(self.max_n > 0, f'max_n={self.max_n} must be positive.')
+    for name in ('timeout_s', 'write_timeout_s', 'drain_timeout_s'):
+      is_time = 0 <= getattr(self, name) < float('inf')
+      _check(is_time, f'{name}={getattr(self, name)} must be 0 or more.')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

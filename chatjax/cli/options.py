@@ -75,10 +75,9 @@ def config(values: flags.FlagValues) -> config_lib.Config:
 
 
 def serve_config(
-  made: config_lib.Config, *, host: str | None, port: int | None
+  made: config_lib.Config, **given: str | float | None
 ) -> config_lib.ServeConfig:
-  """Where the config serves, the two flags given precedence."""
-  given = {'host': host, 'port': port}
+  """How the config serves; flags that were given have precedence."""
   known = {name: value for name, value in given.items() if value is not None}
   try:
     return dataclasses.replace(made.serve, **known)

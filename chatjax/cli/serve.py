@@ -17,9 +17,13 @@ from chatjax.cli import loading
 from chatjax.cli import options
 from chatjax.protocol import limits as limits_lib
 from chatjax.serve import server
+from chatjax.serve import timeouts as timeouts_lib
 
 USAGE = 'chatjax serve [flags]'
 _KEY_VARIABLE = 'CHATJAX_API_KEY'
+_SERVE_FLAGS = (
+  'host', 'port', 'timeout_s', 'write_timeout_s', 'drain_timeout_s',
+)  # fmt: skip
 
 
 def define(values: flags.FlagValues) -> None:
@@ -33,6 +37,19 @@ def define(values: flags.FlagValues) -> None:
     'port', None, 'Port to listen on; 0 takes any that is free. Default:'
     f' {defaults.port}.', flag_values=values,
   )  # fmt: skip
+  flags.DEFINE_float(
+    'timeout_s', None, 'Seconds for one answer; 0 is for ever. Default:'
+    f' {defaults.timeout_s:g}.', flag_values=values,
+  )  # fmt: skip
+  flags.DEFINE_float(
+    'write_timeout_s', None, 'Seconds until a stream that nobody reads is cut'
+    f' off; 0 is never. Default: {defaults.write_timeout_s:g}.',
+    flag_values=values,
+  )  # fmt: skip
+  flags.DEFINE_float(
+    'drain_timeout_s', None, 'Seconds for running answers to end after'
+    f' SIGTERM. Default: {defaults.drain_timeout_s:g}.', flag_values=values,
+  )  # fmt: skip
   flags.DEFINE_boolean(
     'allow_public', False, 'Lets other machines in without a key (with one:'
     f' set {_KEY_VARIABLE}).', flag_values=values,
@@ -43,9 +60,9 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   flagset.refuse(arguments)
   config = options.config(values)
   serve = options.serve_config(
-    config, host=values['host'].value, port=values['port'].value
+    config, **{name: values[name].value for name in _SERVE_FLAGS}
   )
-  # uvicorn, too, raises the signal again once it has finished its requests.
+  # Until the server takes it over.
   signal.signal(signal.SIGTERM, lambda *unused: sys.exit(0))
   api_key = os.environ.get(_KEY_VARIABLE) or None
   allow_public = values['allow_public'].value
@@ -60,10 +77,21 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     try:
       print(_ready_line(session, listener), flush=True)
       limits = limits_lib.Limits(max_n=serve.max_n)
-      server.run(session, listener, api_key=api_key, limits=limits)
+      server.run(
+        session, listener, host=serve.host, api_key=api_key, limits=limits,
+        timeouts=_timeouts(serve),
+      )  # fmt: skip
     finally:
       session.engine.close()
   return 0
+
+
+def _timeouts(serve: config_lib.ServeConfig) -> timeouts_lib.Timeouts:
+  return timeouts_lib.Timeouts(
+    answer_s=serve.timeout_s or None,
+    write_s=serve.write_timeout_s or None,
+    drain_s=serve.drain_timeout_s,
+  )
 
 
 def _ready_line(session: session_lib.Session, listener: socket.socket) -> str:

@@ -12,7 +12,7 @@ from chatjax import types
 from chatjax.protocol import errors
 from chatjax.serve import answers
 
-OPEN_PATHS = frozenset({'/health'})
+OPEN_PATHS = frozenset({'/health', '/ready'})
 _HOST = re.compile(r'(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?')
 
 
@@ -48,7 +48,7 @@ class HostGuard:
 
 
 class KeyGuard:
-  """Lets only `/health` through without `Authorization: Bearer KEY`."""
+  """Lets only `OPEN_PATHS` through without `Authorization: Bearer KEY`."""
 
   def __init__(self, app: asgi.ASGIApp, *, api_key: str):
     self._app = app

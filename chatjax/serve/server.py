@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import ipaddress
+import logging
 import socket
+import time
+import types as types_lib
 from typing import Any
 
 import uvicorn
@@ -13,10 +16,14 @@ from chatjax import types
 from chatjax.chat import session as session_lib
 from chatjax.protocol import limits as limits_lib
 from chatjax.serve import app as app_lib
+from chatjax.serve import gate as gate_lib
+from chatjax.serve import timeouts as timeouts_lib
+
+_log = logging.getLogger(__name__)
 
 LOOPBACK_NAMES = ('localhost', '127.0.0.1', '[::1]')
 BACKLOG = 2048
-DRAIN_S = 30
+FAREWELL_S = 2  # for last words to those whose time is up
 MAX_PORT = 65535
 
 
@@ -24,37 +31,90 @@ class ServeError(types.ChatjaxError):
   """The server cannot start; the message says why in one sentence."""
 
 
+class Server(uvicorn.Server):
+  """Finishes what runs after a signal, and still answers while it does.
+
+  uvicorn's own stops to listen at once: whoever asks /ready then learns
+  nothing, and a new request fails without a word.
+  """
+
+  def __init__(
+    self, config: uvicorn.Config, gate: gate_lib.Gate, drain_s: float
+  ):
+    super().__init__(config)
+    self._gate = gate
+    self._drain_s = drain_s
+    self._deadline: float | None = None  # of the running requests
+    self._last: float | None = None  # of everything
+    self._is_hurried = False
+
+  def handle_exit(self, sig: int, frame: types_lib.FrameType | None) -> None:
+    """In a signal handler: marks, and leaves the work to `on_tick`."""
+    if self._gate.is_open:
+      self._gate.close()
+    else:
+      self._is_hurried = True
+      self.force_exit = self._last is not None  # nobody is waited for
+
+  async def on_tick(self, counter: int) -> bool:
+    """Ten times a second; says whether it is time to go."""
+    if await super().on_tick(counter):
+      return True
+    if self._gate.is_open:
+      return False
+    now = time.monotonic()
+    if self._deadline is None:
+      self._deadline = now + self._drain_s
+      _log.info('stopping; %d requests to finish', self._gate.num_inside)
+    if self._last is None and (self._is_hurried or now > self._deadline):
+      _log.warning('ending %d requests early', self._gate.num_inside)
+      self._gate.clear()
+      self._last = now + FAREWELL_S
+    if self._gate.num_inside and (self._last is None or now < self._last):
+      return False
+    # What is left are answers on their way out.
+    self._last = self._last or now + FAREWELL_S
+    self.config.timeout_graceful_shutdown = FAREWELL_S
+    return True
+
+
 def run(
   session: session_lib.Session,
   listener: socket.socket,
   *,
+  host: str | None = None,
   api_key: str | None = None,
   limits: limits_lib.Limits | None = None,
+  timeouts: timeouts_lib.Timeouts | None = None,
 ) -> None:
-  """Serves until SIGTERM or Ctrl-C; running answers are finished first.
+  """Serves until SIGTERM or Ctrl-C, and returns.
+
+  Running requests are finished first, for `timeouts.drain_s` at most; a second
+  signal ends them at once. Meanwhile /ready and new requests get 503.
 
   Args:
     session: the loaded model.
     listener: from `listen`; closed at the end.
+    host: the name that `listen` was given.
     api_key: asked of every request, if given.
     limits: bounds on requests.
+    timeouts: how long they may take.
   """
+  timeouts = timeouts or timeouts_lib.Timeouts()
+  gate = gate_lib.Gate()
   with listener:
-    host = listener.getsockname()[0]
     app = app_lib.create_app(
       session,
       limits=limits,
+      timeouts=timeouts,
+      gate=gate,
       api_key=api_key or None,
-      allowed_hosts=allowed_hosts(host),
+      allowed_hosts=allowed_hosts(listener.getsockname()[0], host),
     )
     config = uvicorn.Config(
-      app,
-      http='h11',
-      server_header=False,
-      log_config=_log_config(),
-      timeout_graceful_shutdown=DRAIN_S,
+      app, http='h11', server_header=False, log_config=_log_config()
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config, gate, timeouts.drain_s).run(sockets=[listener])
 
 
 def _log_config() -> dict[str, Any]:
@@ -74,17 +134,17 @@ def listen(host: str, port: int, *, is_guarded: bool) -> socket.socket:
   Raises:
     ServeError: the address is taken, or open to others without a key.
   """
-  if not (is_guarded or is_loopback(host)):
-    raise ServeError(
-      f'--host={host} lets other machines in without a key; set '
-      'CHATJAX_API_KEY, or give --allow_public if that is what you want.'
-    )
   if not 0 <= port <= MAX_PORT:
     raise ServeError(f'--port={port} is no port; choose 0 to {MAX_PORT}.')
   try:
     family, _, _, _, address = socket.getaddrinfo(
-      host, port, type=socket.SOCK_STREAM
+      host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
+    if not (is_guarded or is_loopback(address[0])):
+      raise ServeError(
+        f'--host={host} lets other machines in without a key; set '
+        'CHATJAX_API_KEY, or give --allow_public if that is what you want.'
+      )
     listener = socket.socket(family, socket.SOCK_STREAM)
   except OSError as error:
     raise ServeError(_cannot_listen(host, port, error)) from None
@@ -98,22 +158,24 @@ def listen(host: str, port: int, *, is_guarded: bool) -> socket.socket:
   return listener
 
 
-def allowed_hosts(address: str) -> tuple[str, ...] | None:
-  """Names for the Host header of a server at `address`; None is any."""
+def allowed_hosts(
+  address: str, name: str | None = None
+) -> tuple[str, ...] | None:
+  """Names for the Host header of a server at `address`; None is any.
+
+  Args:
+    address: where it listens.
+    name: what its user called that.
+  """
   if not is_loopback(address):
     return None
-  own = f'[{address}]' if ':' in address else address
-  return tuple(dict.fromkeys((*LOOPBACK_NAMES, own)))
+  own = (f'[{one}]' if ':' in one else one for one in (address, name) if one)
+  return tuple(dict.fromkeys((*LOOPBACK_NAMES, *own)))
 
 
-def is_loopback(host: str) -> bool:
-  """Whether only this machine can reach `host`."""
-  if host == 'localhost':
-    return True
-  try:
-    return ipaddress.ip_address(host).is_loopback
-  except ValueError:
-    return False
+def is_loopback(address: str) -> bool:
+  """Whether only this machine can reach an address."""
+  return ipaddress.ip_address(address).is_loopback
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from collections.abc import Callable
 import json
 import logging
 
@@ -21,15 +23,34 @@ DONE = sse.format_sse_event(data_str='[DONE]')
 
 
 class EventStream(responses.StreamingResponse):
-  """A stream that stops the model when it ends, however it ends."""
+  """A stream that ends for its readers' sake, too.
+
+  Args:
+    running: the request.
+    first: its first delta.
+    write_s: how long a reader may leave an event lying before it is cut off;
+      None is for ever. (What the model makes meanwhile waits here: `n` times
+      `max_tokens` tokens at most.)
+    on_end: called once, however it ends: with the code of an error if the
+      server cut it off.
+  """
 
   media_type = 'text/event-stream'
 
-  def __init__(self, running: generation.Generation, first: types.Delta | None):
+  def __init__(
+    self,
+    running: generation.Generation,
+    first: types.Delta | None,
+    *,
+    write_s: float | None,
+    on_end: Callable[..., None],
+  ):
     super().__init__(
       _events(running, first), headers={'Cache-Control': 'no-cache'}
     )
-    self._running = running
+    self._write_s = write_s
+    self._on_end = on_end
+    self._code: str | None = None
 
   async def __call__(
     self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send
@@ -37,7 +58,25 @@ class EventStream(responses.StreamingResponse):
     try:
       await super().__call__(scope, receive, send)
     finally:
-      self._running.cancel()
+      self._on_end(code=self._code)
+
+  async def stream_response(self, send: asgi.Send) -> None:
+    async def send_in_time(message: asgi.Message) -> None:
+      try:
+        async with asyncio.timeout(self._write_s):
+          await send(message)
+      except TimeoutError:
+        raise _TooSlow from None
+
+    try:
+      await super().stream_response(send_in_time)
+    except _TooSlow:
+      # The server closes the connection of an answer that is not complete.
+      self._code = 'write_timeout'
+
+
+class _TooSlow(Exception):
+  """The reader does not read."""
 
 
 async def _events(
@@ -55,7 +94,8 @@ async def _events(
         yield _event(chunk)
   except types.ChatjaxError as error:
     # The status is out already: the error is an event, and no [DONE].
-    _log.error('%s ended early: %s', running.meta.id, error)
+    if not isinstance(error, types.RequestError):
+      _log.error('%s ended early: %s', running.meta.id, error)
     body = errors.body(errors.as_request_error(error))
     yield sse.format_sse_event(data_str=json.dumps(body))
     return

@@ -178,10 +178,11 @@ class FakeEngine:
         time.sleep(self._pause_s)
       self._check(request, timeline)
       now = time.monotonic()
-      for choice in sorted(rows):
-        block = scripts[choice][start : start + self._block]
-        timeline.delivered(len(block), last, now)
-        self._turn(request, sink, choice, scripts[choice], start, timeline)
+      for choice in range(request.n):
+        if choice in rows:
+          block = scripts[choice][start : start + self._block]
+          timeline.delivered(len(block), last, now)
+          self._turn(request, sink, choice, scripts[choice], start, timeline)
       start, last = start + self._block, now
 
   def _has_any(self, rows: set[int]) -> bool:

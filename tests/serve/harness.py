@@ -12,6 +12,7 @@ import uvicorn
 
 from chatjax.chat import session as session_lib
 from chatjax.serve import app as app_lib
+from chatjax.serve import gate as gate_lib
 from chatjax.serve import server
 from chatjax.testing import byte_tokenizer
 from chatjax.testing import fake_engine
@@ -22,8 +23,12 @@ MESSAGES = [{'role': 'user', 'content': 'hi'}]
 class Served:
   """A server on a free port, with its engine and clients."""
 
-  def __init__(self, script, *, api_key=None, limits=None, **engine_args):
-    self.engine = fake_engine.FakeEngine(script, **engine_args)
+  def __init__(
+    self, script, *, api_key=None, limits=None, timeouts=None, engine=None,
+    **engine_args,
+  ):  # fmt: skip
+    self.engine = engine or fake_engine.FakeEngine(script, **engine_args)
+    self.gate = gate_lib.Gate()
     session = session_lib.Session(
       self.engine,
       byte_tokenizer.ByteTokenizer(),
@@ -34,6 +39,8 @@ class Served:
     app = app_lib.create_app(
       session,
       limits=limits,
+      timeouts=timeouts,
+      gate=self.gate,
       api_key=api_key,
       allowed_hosts=server.LOOPBACK_NAMES,
     )
@@ -45,7 +52,7 @@ class Served:
     self._listener = server.listen('127.0.0.1', 0, is_guarded=False)
     self.port = self._listener.getsockname()[1]
     config = uvicorn.Config(app, http='h11', log_config=None, lifespan='off')
-    self._server = uvicorn.Server(config)
+    self._server = server.Server(config, self.gate, drain_s=30)
     self._thread = threading.Thread(
       target=self._server.run, kwargs={'sockets': [self._listener]}
     )
