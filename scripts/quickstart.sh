@@ -8,4 +8,4 @@ make_venv ''
 if [ $# -eq 0 ]; then
   set -- 'Write a Python function that reverses a linked list.'
 fi
-exec "$BIN/chatjax" chat "$@"
+exec "$BIN/chatjax" chat --temperature=0 "$@"
