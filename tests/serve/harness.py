@@ -49,12 +49,12 @@ class Served:
     async def crash():
       raise ZeroDivisionError('/secret/path')
 
-    self._listener = server.listen('127.0.0.1', 0, is_guarded=False)
-    self.port = self._listener.getsockname()[1]
+    self.listener = server.listen('127.0.0.1', 0, is_guarded=False)
+    self.port = self.listener.getsockname()[1]
     config = uvicorn.Config(app, http='h11', log_config=None, lifespan='off')
     self._server = server.Server(config, self.gate, drain_s=30)
     self._thread = threading.Thread(
-      target=self._server.run, kwargs={'sockets': [self._listener]}
+      target=self._server.run, kwargs={'sockets': [self.listener]}
     )
     self.client_args = {
       'base_url': f'http://127.0.0.1:{self.port}/v1',
@@ -67,11 +67,15 @@ class Served:
     wait_until(lambda: self._server.started, timeout_s=10)
     return self
 
+  @property
+  def loop(self):
+    return self._server.servers[0].get_loop()
+
   def __exit__(self, *unused):
     self._server.should_exit = True
     self._server.force_exit = True
     self._thread.join()
-    self._listener.close()
+    self.listener.close()
 
   @contextlib.contextmanager
   def client(self):
