@@ -132,9 +132,8 @@ def choices(bench: Bench, line: verify_line.Line) -> None:
   """N1: choice i of n is choice i of any other n."""
   case = bench.plan.cases[0]
   numbers = range(1, bench.most_choices + 1)
-  if bench.round:
-    numbers = [bench.rng.choice(numbers)]
-  for n in numbers:
+  some = {2, bench.most_choices} if bench.round == 0 else set()
+  for n in sorted({*some, bench.rng.choice(numbers)}):
     answer = bench.asker.ask(dataclasses.replace(case, n=n))
     line.equal_answer(case, bench.known[case.seed], answer)
     line.happened += n > 1
@@ -183,18 +182,18 @@ def preempted(bench: Bench, line: verify_line.Line) -> None:
 
 def different(bench: Bench, line: verify_line.Line) -> None:
   """D5, N2: no bit of the seed is lost, and no choice is a neighbour's."""
-  seed, bits = 5, range(64)
+  seed, others = 5, [-1, 5 + 2**32, types.MAX_SEED, types.MIN_SEED]
   if bench.round:
-    seed = bench.rng.randint(types.MIN_SEED, types.MAX_SEED - 1)
-    bits = bench.rng.sample(bits, 4)
+    seed, others = bench.rng.randint(types.MIN_SEED, types.MAX_SEED - 1), []
+  # All 64 in eight rounds.
+  bits = range(bench.round % 8, 64, 8)
   case = dataclasses.replace(
-    bench.plan.cases[0],
+    min(bench.plan.cases, key=lambda case: len(case.prompt_ids)),
     sampling=types.SamplingParams(temperature=2.0),
     max_tokens=min(_SEED_TOKENS, bench.plan.max_tokens),
   )
   seeds = dict.fromkeys(
-    [seed, seed + 1, -1, types.MAX_SEED, types.MIN_SEED]
-    + [_signed(seed ^ 1 << bit) for bit in bits]
+    [seed, seed + 1, *others, *(_signed(seed ^ 1 << bit) for bit in bits)]
   )
   drawn: dict[str, tuple[int, ...]] = {}
   for some in _batches(list(seeds), bench):

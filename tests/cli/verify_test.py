@@ -2,10 +2,14 @@
 
 import copy
 import dataclasses
+import io
 import json
 import math
 import random
 import struct
+import subprocess
+import sys
+import types as builtin_types
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +17,17 @@ import pytest
 
 from chatjax import types
 from chatjax.cli import bench_text
+from chatjax.cli import loading
+from chatjax.cli import main
 from chatjax.cli import verify_ask
 from chatjax.cli import verify_checks
 from chatjax.cli import verify_line
 from chatjax.cli import verify_plan
 from chatjax.cli import verify_report
+from chatjax.cli import verify_restart
 from chatjax.cli import verify_trial
 from chatjax.engine import engine as engine_lib
+from chatjax.testing import byte_tokenizer
 from chatjax.testing import tiny
 
 CONFIG = dataclasses.replace(tiny.ENGINE, max_rows=3)
@@ -156,9 +164,9 @@ class ForgetsSalt(Faulty):
     super().submit(dataclasses.replace(request, cache_salt=''), sink)
 
 
-class BitOfThirdChoice(OneBit):
+class BitOfSecondOfTwo(OneBit):
   def is_spoilt(self, spoilt):
-    return spoilt.choice == 2 and spoilt.request.n < 5
+    return spoilt.choice == 1 and spoilt.request.n == 2
 
 
 class BitAfterCancel(OneBit):
@@ -244,7 +252,7 @@ FAULTS = [
   (verify_checks.cached, BitOfCached, 'token 0: expected id'),
   (verify_checks.cached, SaysCold, '0 tokens were cached of a prompt asked'),
   (verify_checks.cached, ForgetsSalt, 'of a prompt asked never before'),
-  (verify_checks.choices, BitOfThirdChoice, 'choice 2, token 0'),
+  (verify_checks.choices, BitOfSecondOfTwo, 'choice 1, token 0'),
   (verify_checks.cancelled, BitAfterCancel, 'expected id'),
   (verify_checks.cancelled, CancelsNothing, None),
   (verify_checks.preempted, BitAfterSwap, 'expected id'),
@@ -396,6 +404,145 @@ def test_an_engine_that_dies_ends_the_trial(plan):
   assert 'does not run any more' in ' '.join(
     report_of(engine, outcome).failures()
   )
+
+
+@pytest.mark.parametrize(
+  ('check', 'fields'),
+  [
+    (verify_checks.crowded, {'max_rows': 1}),
+    (verify_checks.cached, {'prefix_cache': False}),
+  ],
+  ids=['max_rows', 'prefix_cache'],
+)
+def test_what_cannot_be_tried_is_skipped(check, fields, prepared):
+  config = dataclasses.replace(CONFIG, **fields)
+  found = line()
+  check(dataclasses.replace(prepared, config=config), found)
+  assert found.verdict.startswith('skipped: ')
+  assert not found.is_shown
+
+
+def test_eight_rounds_flip_every_bit_of_the_seed(prepared, sound):
+  seen = set()
+
+  class Notes(Faulty):
+    def submit(self, request, sink):
+      seen.add(request.seed)
+      super().submit(request, sink)
+
+  bench = dataclasses.replace(prepared, asker=verify_ask.Asker(Notes(sound)))
+  flipped_bits = set()
+  for bench.round in range(8):
+    seen.clear()
+    verify_checks.different(bench, line())
+    assert types.MIN_SEED <= min(seen) <= max(seen) <= types.MAX_SEED
+    unsigned = {seed % 2**64 for seed in seen}
+    base = max(unsigned, key=lambda x: len(_neighbours(x) & unsigned))
+    flipped_bits |= {
+      (base ^ one).bit_length() - 1 for one in _neighbours(base) & unsigned
+    }
+  assert flipped_bits == set(range(64))
+
+
+def _neighbours(seed):
+  return {seed ^ 1 << bit for bit in range(64)}
+
+
+ARGUMENTS = [
+    'verify', '--max_rows=3', '--context=128', '--seconds=0', '--seed=4',
+    '--set=engine.page_size=8', '--set=engine.chunk=16',
+    '--set=engine.decode_steps=3', '--set=engine.cache_tokens=512',
+]  # fmt: skip
+
+
+class Kept(Faulty):
+  """For several sessions, one after the other."""
+
+  def submit(self, request, sink):
+    self._engine.submit(request, sink)
+
+  def close(self):
+    pass
+
+
+@pytest.fixture
+def command(sound, monkeypatch, capfd):
+  """The command on a tiny engine; the other process is a call."""
+  engines = [Kept(sound), Kept(sound)]
+
+  def load(config, *, accept_license):
+    assert config.engine == CONFIG
+    return builtin_types.SimpleNamespace(
+      engine=engines.pop(0), tokenizer=byte_tokenizer.ByteTokenizer()
+    )
+
+  def run_here(command, *, input, **unused):
+    assert command[1:] == ['-m', 'chatjax.cli.verify_restart']
+    with monkeypatch.context() as patch:
+      patch.setattr(sys, 'stdin', io.StringIO(input))
+      patch.setattr(sys, 'stdout', io.StringIO())
+      code = verify_restart.main()
+      out = sys.stdout.getvalue()
+    return subprocess.CompletedProcess(command, code, stdout=out)
+
+  monkeypatch.setattr(loading, 'load', load)
+  monkeypatch.setattr(verify_restart.subprocess, 'run', run_here)
+
+  def call(*arguments):
+    code = main.main([*ARGUMENTS, *arguments])
+    return code, *capfd.readouterr()
+
+  call.engines = engines
+  return call
+
+
+def test_the_command_passes(command, tmp_path):
+  code, out, err = command(f'--json={tmp_path / "all.json"}')
+  assert code == 0, err
+  assert err == 'Another process answers first ...\n'
+  assert out.count('passed') == 14
+  assert 'chatjax 0.1.0 verify: PASSED.' in out
+  figures = json.loads((tmp_path / 'all.json').read_text())
+  assert figures['seed'] == 4
+  assert figures['lines'][-1]['answers'] == 5
+  assert not command.engines
+
+
+def test_the_command_fails(command, sound):
+  command.engines[1] = BitInCrowd(sound)
+  command.engines[1].close = lambda: None
+  code, out, _ = command()
+  assert code == 1
+  assert 'chatjax 0.1.0 verify: FAILED.' in out
+  assert 'in a crowd: prompt of ' in out
+
+
+def test_the_other_process_cannot_answer(command, monkeypatch):
+  def fail(config, *, accept_license):
+    raise types.ChatjaxError('There is no such thing.')
+
+  monkeypatch.setattr(loading, 'load', fail)
+  code, out, err = command()
+  assert (code, out) == (1, '')
+  assert err.splitlines()[-1] == 'chatjax: There is no such thing.'
+  crash = lambda *unused, **more: subprocess.CompletedProcess([], -11, '')
+  monkeypatch.setattr(verify_restart.subprocess, 'run', crash)
+  code, out, err = command()
+  assert (code, out) == (1, '')
+  assert 'ended with exit code -11; give --norestart' in err
+  gone = lambda *unused, **more: subprocess.CompletedProcess([], 130, '')
+  monkeypatch.setattr(verify_restart.subprocess, 'run', gone)
+  assert command()[0] == 130
+
+
+@pytest.mark.real_model
+def test_a_real_model_and_a_real_process(capfd):
+  arguments = ['--model=smollm2-135m-instruct', '--max_rows=16']
+  code = main.main(['verify', '--seconds=0', *arguments])
+  out, err = capfd.readouterr()
+  assert code == 0, (out, err)
+  assert 'FAILED' not in out
+  assert 'skipped' not in out
 
 
 @pytest.mark.parametrize('fields', [
