@@ -79,14 +79,15 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
       limits = limits_lib.Limits(max_n=serve.max_n)
       server.run(
         session, listener, host=serve.host, api_key=api_key, limits=limits,
-        timeouts=_timeouts(serve),
+        timeouts=timeouts(serve),
       )  # fmt: skip
     finally:
       session.engine.close()
   return 0
 
 
-def _timeouts(serve: config_lib.ServeConfig) -> timeouts_lib.Timeouts:
+def timeouts(serve: config_lib.ServeConfig) -> timeouts_lib.Timeouts:
+  """As the server wants them: None is for ever."""
   return timeouts_lib.Timeouts(
     answer_s=serve.timeout_s or None,
     write_s=serve.write_timeout_s or None,

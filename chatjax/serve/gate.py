@@ -58,7 +58,7 @@ class GateGuard:
   async def __call__(
     self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send
   ) -> None:
-    if scope['type'] == 'lifespan' or scope['method'] in ('GET', 'HEAD'):
+    if scope['type'] != 'http' or scope['method'] in ('GET', 'HEAD'):
       await self._app(scope, receive, send)
       return
     if not self._gate.is_open:

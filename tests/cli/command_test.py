@@ -1,5 +1,6 @@
 """The command line: help, bad input in one sentence, exit codes, speed."""
 
+import json
 import os
 import pathlib
 import re
@@ -8,13 +9,18 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 
+from chatjax import config as config_lib
 from chatjax.ckpt import manifest as manifest_lib
 from chatjax.cli import flagset
 from chatjax.cli import main
+from chatjax.cli import serve as serve_lib
 from chatjax.models import registry
+from chatjax.serve import timeouts as timeouts_lib
 
 FAKE = pathlib.Path(__file__).with_name('fake_chatjax.py')
 
@@ -319,6 +325,47 @@ def test_serve_answers_and_ends_on_sigterm():
   finally:
     server.kill()
     server.communicate()
+
+
+def test_serve_takes_its_name_and_times():
+  server = subprocess.Popen(
+    [sys.executable, str(FAKE), 'Hello!', '0.3', 'serve', '--port=0',
+     '--host=127.1', '--timeout_s=0.1'],
+    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+  )  # fmt: skip
+  try:
+    port = re.search(r':(\d+)/v1', server.stdout.readline())[1]
+    # A spelling of 127.0.0.1, as any name that leads there would be.
+    url = f'http://127.1:{port}'
+    with urllib.request.urlopen(f'{url}/ready') as answer:
+      assert answer.status == 200
+    body = {'model': registry.DEFAULT, 'messages': [
+        {'role': 'user', 'content': 'Hi'}]}  # fmt: skip
+    asked = urllib.request.Request(
+      f'{url}/v1/chat/completions',
+      json.dumps(body).encode(),
+      {'Content-Type': 'application/json'},
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+      urllib.request.urlopen(asked)
+    with caught.value as error:
+      assert error.code == 504
+  finally:
+    server.kill()
+    server.communicate()
+
+
+def test_no_time_is_for_ever():
+  config = config_lib.ServeConfig(timeout_s=0, write_timeout_s=0)
+  assert serve_lib.timeouts(config) == timeouts_lib.Timeouts(
+    answer_s=None, write_s=None, drain_s=30
+  )
+  config = config_lib.ServeConfig(
+    timeout_s=5, write_timeout_s=6, drain_timeout_s=7
+  )
+  assert serve_lib.timeouts(config) == timeouts_lib.Timeouts(
+    answer_s=5, write_s=6, drain_s=7
+  )
 
 
 def test_a_reader_that_leaves_is_no_failure_of_ours():
