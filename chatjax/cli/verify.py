@@ -9,6 +9,7 @@ import time
 from absl import flags
 from rich import console as console_lib
 
+from chatjax import config as config_lib
 from chatjax.cli import bench_file
 from chatjax.cli import flagset
 from chatjax.cli import loading
@@ -38,7 +39,28 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   flagset.refuse(arguments)
   config = options.config(values)
   out = bench_file.checked(values['json'].value)
-  seed, accept_license = values['seed'].value, values['accept_license'].value
+  report = _try(
+    config,
+    accept_license=values['accept_license'].value,
+    seconds=values['seconds'].value,
+    seed=values['seed'].value,
+    with_restart=values['restart'].value,
+  )
+  print(report.table(), *report.failures(), '', report.quote(), sep='\n')
+  if out:
+    bench_file.write(out, report.figures())
+  return 0 if report.outcome.has_passed else 1
+
+
+def _try(
+  config: config_lib.Config,
+  *,
+  accept_license: bool,
+  seconds: float,
+  seed: int,
+  with_restart: bool,
+):
+  """A report; the model is loaded twice if another process is wanted."""
   # Here, not above: they bring jax, and bad input is answered without.
   from chatjax.cli import verify_report
   from chatjax.cli import verify_restart
@@ -46,7 +68,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
 
   console = console_lib.Console(stderr=True)
   earlier = None
-  if values['restart'].value:
+  if with_restart:
     console.print('Another process answers first ...')
     earlier = verify_restart.ask(
       config, accept_license=accept_license, seed=seed
@@ -60,19 +82,15 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
       session.engine,
       config.engine,
       verify_restart.plan_for(session, config.engine, seed),
-      seconds=values['seconds'].value,
+      seconds=seconds,
       seed=seed,
       earlier=earlier,
       report=status.update,
     )
-  report = verify_report.Report(
+  return verify_report.Report(
     outcome=outcome,
     model=config.model,
     engine=session.engine,
     seed=seed,
     now=time.time(),
   )
-  print(report.table(), *report.failures(), '', report.quote(), sep='\n')
-  if out:
-    bench_file.write(out, report.figures())
-  return 0 if outcome.has_passed else 1

@@ -21,7 +21,7 @@ _SEED_TOKENS = 8  # at temperature 2; more than enough to tell seeds apart
 
 
 @dataclasses.dataclass(kw_only=True)
-class Bench:
+class Setting:
   """What the checks work on.
 
   Attributes:
@@ -55,153 +55,154 @@ def most_choices(config: config_lib.EngineConfig) -> int:
   return min(MOST_CHOICES, config.max_rows + config.max_queue)
 
 
-Check = Callable[[Bench, verify_line.Line], None]
+Check = Callable[[Setting, verify_line.Line], None]
 
 
-def repeated(bench: Bench, line: verify_line.Line) -> None:
+def repeated(setting: Setting, line: verify_line.Line) -> None:
   """D1: alone once more, again with nothing cached."""
-  cases = bench.plan.cases
-  if bench.round:
-    cases = [bench.rng.choice(cases)]
+  cases = setting.plan.cases
+  if setting.round:
+    cases = [setting.rng.choice(cases)]
   for case in cases:
-    answer = bench.asker.ask(case, salt=bench.asker.fresh_salt())
-    line.equal_answer(case, bench.known[case.seed], answer)
+    answer = setting.asker.ask(case, salt=setting.asker.fresh_salt())
+    line.equal_answer(case, setting.known[case.seed], answer)
     line.happened += 1
 
 
-def crowded(bench: Bench, line: verify_line.Line) -> None:
+def crowded(setting: Setting, line: verify_line.Line) -> None:
   """D1, D2: with mates of all kinds that come at random times."""
-  if bench.config.max_rows == 1:
+  if setting.config.max_rows == 1:
     line.skipped = 'max_rows is 1'
     return
-  sizes = range(2, bench.config.max_rows + 1)
-  for size in {bench.config.max_rows, *bench.rng.choices(sizes, k=2)}:
-    _crowd(bench, line, size)
+  sizes = range(2, setting.config.max_rows + 1)
+  for size in {setting.config.max_rows, *setting.rng.choices(sizes, k=2)}:
+    _crowd(setting, line, size)
 
 
-def _crowd(bench: Bench, line: verify_line.Line, size: int) -> None:
+def _crowd(setting: Setting, line: verify_line.Line, size: int) -> None:
   """So many choices; every other one is compared."""
-  ours = [bench.rng.choice(bench.plan.cases) for _ in range(-(-size // 2))]
+  ours = [setting.rng.choice(setting.plan.cases) for _ in range(-(-size // 2))]
   members: list[types.TokenRequest] = list(ours)
   while sum(one.n for one in members) < size:
     left = size - sum(one.n for one in members)
-    members.append(bench.plan.mate(bench.rng, left))
-  bench.rng.shuffle(members)
+    members.append(setting.plan.mate(setting.rng, left))
+  setting.rng.shuffle(members)
   answers = []
   for member in members:
-    answers.append((member, bench.asker.start(member)))
-    bench.pause(1 / size)
+    answers.append((member, setting.asker.start(member)))
+    setting.pause(1 / size)
   for member, answer in answers:
     answer.wait(verify_ask.TIMEOUT_S)
     if member in ours:
-      line.equal_answer(member, bench.known[member.seed], answer)
+      line.equal_answer(member, setting.known[member.seed], answer)
       line.happened += answer.most_rows > 1
-      bench.sizes.add(answer.most_rows)
+      setting.sizes.add(answer.most_rows)
 
 
-def cached(bench: Bench, line: verify_line.Line) -> None:
+def cached(setting: Setting, line: verify_line.Line) -> None:
   """D3: nothing, all but the end, or only the beginning is cached."""
-  chunk = bench.config.chunk
-  longer = [c for c in bench.plan.cases if len(c.prompt_ids) > chunk]
-  if not bench.config.prefix_cache or not longer:
-    why = 'the context is short' if bench.config.prefix_cache else 'it is off'
+  chunk = setting.config.chunk
+  longer = [c for c in setting.plan.cases if len(c.prompt_ids) > chunk]
+  if not setting.config.prefix_cache or not longer:
+    why = 'the context is short' if setting.config.prefix_cache else 'it is off'
     line.skipped = why
     return
-  case = bench.rng.choice(longer)
-  salt = bench.asker.fresh_salt()
-  for is_warm in (False, True):
-    answer = bench.asker.ask(case, salt=salt)
-    line.equal_answer(case, bench.known[case.seed], answer)
-    if bool(answer.num_cached) != is_warm:
-      line.failures.append(
-        f'{verify_line.describe(case)}: {answer.num_cached} tokens were'
-        f' cached of a prompt asked {"before" if is_warm else "never before"}'
-      )
-  start = bench.rng.randrange(len(bench.plan.text_ids))
-  tail = bench.plan.prompt(start, bench.rng.randint(1, chunk))
+  case = setting.rng.choice(longer)
+  salt = setting.asker.fresh_salt()
+  cold = setting.asker.ask(case, salt=salt)
+  line.equal_answer(case, setting.known[case.seed], cold)
+  if cold.num_cached:
+    line.failures.append(
+      f'{verify_line.describe(case)}: {cold.num_cached} tokens were cached'
+      ' under a salt that nobody had used'
+    )
+  warm = setting.asker.ask(case, salt=salt)
+  line.equal_answer(case, setting.known[case.seed], warm)
+  start = setting.rng.randrange(len(setting.plan.text_ids))
+  tail = setting.plan.prompt(start, setting.rng.randint(1, chunk))
   branch = dataclasses.replace(
-    case, prompt_ids=(*case.prompt_ids[:chunk], *tail)[: bench.plan.room]
+    case, prompt_ids=(*case.prompt_ids[:chunk], *tail)[: setting.plan.room]
   )
-  want = bench.asker.alone(branch)
-  answer = bench.asker.ask(branch, salt=salt)
-  line.equal_answer(branch, want, answer)
-  line.happened += bool(answer.num_cached)
+  want = setting.asker.alone(branch)
+  partly = setting.asker.ask(branch, salt=salt)
+  line.equal_answer(branch, want, partly)
+  line.happened += bool(warm.num_cached and partly.num_cached)
 
 
-def choices(bench: Bench, line: verify_line.Line) -> None:
+def choices(setting: Setting, line: verify_line.Line) -> None:
   """N1: choice i of n is choice i of any other n."""
-  case = bench.plan.cases[0]
-  numbers = range(1, bench.most_choices + 1)
-  some = {2, bench.most_choices} if bench.round == 0 else set()
-  for n in sorted({*some, bench.rng.choice(numbers)}):
-    answer = bench.asker.ask(dataclasses.replace(case, n=n))
-    line.equal_answer(case, bench.known[case.seed], answer)
+  case = setting.plan.cases[0]
+  numbers = range(1, setting.most_choices + 1)
+  some = {2, setting.most_choices} if setting.round == 0 else set()
+  for n in sorted({*some, setting.rng.choice(numbers)}):
+    answer = setting.asker.ask(dataclasses.replace(case, n=n))
+    line.equal_answer(case, setting.known[case.seed], answer)
     line.happened += n > 1
 
 
-def cancelled(bench: Bench, line: verify_line.Line) -> None:
+def cancelled(setting: Setting, line: verify_line.Line) -> None:
   """Mates leave while they wait, while they are read and while they write."""
-  engine = bench.asker.engine
+  engine = setting.asker.engine
   before = engine.totals.finished['cancelled']
-  case = bench.rng.choice(bench.plan.cases)
+  case = setting.rng.choice(setting.plan.cases)
   mates = []
-  for index in range(max(1, bench.config.max_rows - 1)):
+  for index in range(max(1, setting.config.max_rows - 1)):
     mate = dataclasses.replace(
-      bench.plan.mate(bench.rng), max_tokens=bench.plan.max_tokens
+      setting.plan.mate(setting.rng), max_tokens=setting.plan.max_tokens
     )
     leave_writing = engine.cancel if index == 0 else None
-    mates.append(bench.asker.start(mate, on_tokens=leave_writing))
+    mates.append(setting.asker.start(mate, on_tokens=leave_writing))
   # The last of them leaves before it can have begun.
   engine.cancel(mates[-1].request.request_id)
-  answer = bench.asker.start(case)
+  answer = setting.asker.start(case)
   for mate in mates[1:]:
-    bench.pause(1 / len(mates))
+    setting.pause(1 / len(mates))
     engine.cancel(mate.request.request_id)
   line.equal_answer(
-    case, bench.known[case.seed], answer.wait(verify_ask.TIMEOUT_S)
+    case, setting.known[case.seed], answer.wait(verify_ask.TIMEOUT_S)
   )
-  bench.asker.settle()
+  setting.asker.settle()
   line.happened += engine.totals.finished['cancelled'] - before
 
 
-def preempted(bench: Bench, line: verify_line.Line) -> None:
+def preempted(setting: Setting, line: verify_line.Line) -> None:
   """Rows are swapped out after every block, beside a mate and two choices."""
-  engine = bench.asker.engine
+  engine = setting.asker.engine
   before = engine.totals.preemptions
-  case = bench.rng.choice(bench.plan.cases)
-  two = dataclasses.replace(bench.plan.cases[0], n=2)
-  answers = [(case, bench.asker.start(case, on_tokens=engine.preempt))]
-  if bench.config.max_rows > 1:
-    answers.append((two, bench.asker.start(two, on_tokens=engine.preempt)))
+  case = setting.rng.choice(setting.plan.cases)
+  two = dataclasses.replace(setting.plan.cases[0], n=2)
+  answers = [(case, setting.asker.start(case, on_tokens=engine.preempt))]
+  if setting.config.max_rows > 1:
+    answers.append((two, setting.asker.start(two, on_tokens=engine.preempt)))
   for one, answer in answers:
-    known = bench.known[one.seed]
+    known = setting.known[one.seed]
     line.equal_answer(one, known, answer.wait(verify_ask.TIMEOUT_S))
-  bench.asker.settle()
+  setting.asker.settle()
   line.happened += engine.totals.preemptions - before
 
 
-def different(bench: Bench, line: verify_line.Line) -> None:
+def different(setting: Setting, line: verify_line.Line) -> None:
   """D5, N2: no bit of the seed is lost, and no choice is a neighbour's."""
   seed, others = 5, [-1, 5 + 2**32, types.MAX_SEED, types.MIN_SEED]
-  if bench.round:
-    seed, others = bench.rng.randint(types.MIN_SEED, types.MAX_SEED - 1), []
+  if setting.round:
+    seed, others = setting.rng.randint(types.MIN_SEED, types.MAX_SEED - 1), []
   # All 64 in eight rounds.
-  bits = range(bench.round % 8, 64, 8)
+  bits = range(setting.round % 8, 64, 8)
   case = dataclasses.replace(
-    min(bench.plan.cases, key=lambda case: len(case.prompt_ids)),
+    min(setting.plan.cases, key=lambda case: len(case.prompt_ids)),
     sampling=types.SamplingParams(temperature=2.0),
-    max_tokens=min(_SEED_TOKENS, bench.plan.max_tokens),
+    max_tokens=min(_SEED_TOKENS, setting.plan.max_tokens),
   )
   seeds = dict.fromkeys(
     [seed, seed + 1, *others, *(_signed(seed ^ 1 << bit) for bit in bits)]
   )
   drawn: dict[str, tuple[int, ...]] = {}
-  for some in _batches(list(seeds), bench):
+  for some in _batches(list(seeds), setting):
     answers = []
     for one in some:
-      n = min(2 if one in (seed, seed + 1) else 1, bench.most_choices)
+      n = min(2 if one in (seed, seed + 1) else 1, setting.most_choices)
       asked = dataclasses.replace(case, seed=one, n=n)
-      answers.append(bench.asker.start(asked))
+      answers.append(setting.asker.start(asked))
     for answer in answers:
       answer.wait(verify_ask.TIMEOUT_S)
       for choice in range(answer.request.n):
@@ -211,10 +212,10 @@ def different(bench: Bench, line: verify_line.Line) -> None:
   line.happened += len(drawn)
 
 
-def _batches(seeds: Sequence[int], bench: Bench) -> Iterator[Sequence[int]]:
+def _batches(seeds: Sequence[int], setting: Setting) -> Iterator[Sequence[int]]:
   """As many at a time as may be in flight, even with two choices each."""
-  room = bench.config.max_rows + bench.config.max_queue
-  few = max(1, min(bench.config.max_rows, room // 2))
+  room = setting.config.max_rows + setting.config.max_queue
+  few = max(1, min(setting.config.max_rows, room // 2))
   for start in range(0, len(seeds), few):
     yield seeds[start : start + few]
 

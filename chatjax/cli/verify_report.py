@@ -103,7 +103,8 @@ class Report:
         f'{other:,} draws with other seeds or choices all differed.'
       )
     sentences.append(
-      f'Up to {self.outcome.rows} rows decoded at once, n was at most'
+      f'At most {self.outcome.rows} row{"s" * (self.outcome.rows != 1)} decoded'
+      ' at once beside a compared answer, n was at most'
       f' {self.outcome.choices}, {self.outcome.preemptions:,} times a row was'
       ' swapped out. No program was compiled meanwhile and no page was held at'
       ' the end.'

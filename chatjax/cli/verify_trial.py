@@ -101,30 +101,38 @@ def run(
     report: called with what is being done.
   """
   begin_s = time.monotonic()
-  lines = [verify_line.Line(name=name, rules=rules, phrase=phrase)
-           for _, name, rules, phrase in _LINES]  # fmt: skip
-  restart = verify_line.Line(
-    name='another process', rules='D4 D7', phrase='in another process'
-  )
+  *lines, restart = _new_lines()
   asker = verify_ask.Asker(engine)
   before = engine.totals.generated_tokens
   with _Compilations() as compilations:
-    bench = _guarded(
+    setting = _guarded(
       lines[0], lambda: prepare(asker, config, plan, random.Random(seed))
     )
-    if bench is not None:
-      _compare(restart, bench, engine, earlier)
-      _rounds(bench, lines, begin_s + seconds, report)
+    if setting is not None:
+      _compare(restart, setting, engine, earlier)
+      _rounds(setting, lines, begin_s + seconds, report)
     _guarded(lines[0], asker.settle)
   return Outcome(
     lines=[*lines, restart],
     facts=_facts(asker, compilations.count, before),
-    rounds=bench.round if bench else 0,
-    rows=max(bench.sizes, default=1) if bench else 0,
+    rounds=setting.round if setting else 0,
+    rows=max(setting.sizes, default=1) if setting else 0,
     choices=verify_checks.most_choices(config),
     preemptions=engine.totals.preemptions,
     took_s=time.monotonic() - begin_s,
   )
+
+
+def _new_lines() -> list[verify_line.Line]:
+  """One for each check, and the other process last."""
+  lines = [
+    verify_line.Line(name=name, rules=rules, phrase=phrase)
+    for _, name, rules, phrase in _LINES
+  ]
+  restart = verify_line.Line(
+    name='another process', rules='D4 D7', phrase='in another process'
+  )
+  return [*lines, restart]
 
 
 def record(engine: engine_lib.Engine, plan: verify_plan.Plan) -> Record:
@@ -146,7 +154,7 @@ def prepare(
   config: config_lib.EngineConfig,
   plan: verify_plan.Plan,
   rng: random.Random,
-) -> verify_checks.Bench:
+) -> verify_checks.Setting:
   """Asks for every case alone: what all later answers must be equal to."""
   begin_s = time.monotonic()
   known = {case.seed: asker.alone(case) for case in plan.cases}
@@ -155,24 +163,26 @@ def prepare(
   most = verify_checks.most_choices(config)
   # Its first choice is kept from when it was the only one: all n must agree.
   known[first.seed] += asker.alone(dataclasses.replace(first, n=most))[1:]
-  return verify_checks.Bench(
+  return verify_checks.Setting(
     asker=asker, config=config, plan=plan, rng=rng, known=known,
     answer_s=answer_s,
   )  # fmt: skip
 
 
-def _rounds(bench, lines, until_s, report) -> None:
+def _rounds(setting, lines, until_s, report) -> None:
   """Every check once, then on until the time is up."""
   while True:
     for (check, name, *_), line in zip(_LINES, lines, strict=True):
-      if bench.round and time.monotonic() > until_s:
+      if setting.round and time.monotonic() > until_s:
         return
-      report(f'round {bench.round + 1}: {name}')
-      _guarded(line, lambda check=check, line=line: check(bench, line))
-      if not bench.asker.engine.is_alive:
-        line.failures.append(f'the engine ended: {bench.asker.engine.error!r}')
+      report(f'round {setting.round + 1}: {name}')
+      _guarded(line, lambda check=check, line=line: check(setting, line))
+      if not setting.asker.engine.is_alive:
+        line.failures.append(
+          f'the engine ended: {setting.asker.engine.error!r}'
+        )
         return
-    bench.round += 1
+    setting.round += 1
 
 
 def _guarded(line, action):
@@ -184,7 +194,7 @@ def _guarded(line, action):
     return None
 
 
-def _compare(restart, bench, engine, earlier: Record | None) -> None:
+def _compare(restart, setting, engine, earlier: Record | None) -> None:
   """D7, and the half of D4 that one model can show."""
   if earlier is None:
     restart.skipped = '--norestart'
@@ -196,10 +206,10 @@ def _compare(restart, bench, engine, earlier: Record | None) -> None:
       f'system_fingerprint was {earlier["fingerprint"]} and is'
       f' {engine.fingerprint}; what changed: {", ".join(moved)}'
     )
-  cases = bench.plan.cases
+  cases = setting.plan.cases
   for case, answer in zip(cases, earlier['answers'], strict=True):
     bits = [(token, bytes.fromhex(raw)) for token, raw in answer]
-    restart.equal(case, bits, bench.known[case.seed][0])
+    restart.equal(case, bits, setting.known[case.seed][0])
     restart.happened += 1
 
 

@@ -153,7 +153,7 @@ class BitOfCached(OneBit):
     return spoilt.num_cached > 0
 
 
-class SaysCold(Faulty):
+class CachesNothing(Faulty):
   def submit(self, request, sink):
     salt = f'{random.random()}'
     super().submit(dataclasses.replace(request, cache_salt=salt), sink)
@@ -250,8 +250,8 @@ FAULTS = [
   (verify_checks.crowded, AlternativeInCrowd, 'with other alternatives'),
   (verify_checks.crowded, TokenInCrowd, 'got id'),
   (verify_checks.cached, BitOfCached, 'token 0: expected id'),
-  (verify_checks.cached, SaysCold, '0 tokens were cached of a prompt asked'),
-  (verify_checks.cached, ForgetsSalt, 'of a prompt asked never before'),
+  (verify_checks.cached, CachesNothing, None),
+  (verify_checks.cached, ForgetsSalt, 'under a salt that nobody had used'),
   (verify_checks.choices, BitOfSecondOfTwo, 'choice 1, token 0'),
   (verify_checks.cancelled, BitAfterCancel, 'expected id'),
   (verify_checks.cancelled, CancelsNothing, None),
@@ -430,11 +430,11 @@ def test_eight_rounds_flip_every_bit_of_the_seed(prepared, sound):
       seen.add(request.seed)
       super().submit(request, sink)
 
-  bench = dataclasses.replace(prepared, asker=verify_ask.Asker(Notes(sound)))
+  setting = dataclasses.replace(prepared, asker=verify_ask.Asker(Notes(sound)))
   flipped_bits = set()
-  for bench.round in range(8):
+  for setting.round in range(8):
     seen.clear()
-    verify_checks.different(bench, line())
+    verify_checks.different(setting, line())
     assert types.MIN_SEED <= min(seen) <= max(seen) <= types.MAX_SEED
     unsigned = {seed % 2**64 for seed in seen}
     base = max(unsigned, key=lambda x: len(_neighbours(x) & unsigned))
