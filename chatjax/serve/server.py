@@ -173,9 +173,14 @@ def allowed_hosts(
   return tuple(dict.fromkeys((*LOOPBACK_NAMES, *own)))
 
 
-def is_loopback(address: str) -> bool:
-  """Whether only this machine can reach an address."""
-  return ipaddress.ip_address(address).is_loopback
+def is_loopback(host: str) -> bool:
+  """Whether only this machine can reach `host`; names are not looked up."""
+  if host == 'localhost':
+    return True
+  try:
+    return ipaddress.ip_address(host).is_loopback
+  except ValueError:
+    return False
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:

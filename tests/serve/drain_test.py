@@ -83,7 +83,7 @@ def serve():
 
 
 def test_sigterm_finishes_what_runs(serve):
-  one = serve(80)
+  one = serve(160)
   assert one.get('/ready') == (200, {'status': 'ready'})
   assert one.get('/ready', Host='mine.example')[0] == 200
   assert one.get('/ready', Host='other.example')[0] == 400
@@ -124,7 +124,7 @@ def last_event(data):
 
 @pytest.mark.parametrize('is_hurried', [True, False])
 def test_streams_are_told_when_their_time_is_up(serve, is_hurried):
-  one = serve(ENDLESS, drain_s=30 if is_hurried else 0.3)
+  one = serve(ENDLESS, drain_s=30 if is_hurried else 1.5)
   assert one.get('/ready')[0] == 200
   with urllib.request.urlopen(one.ask(stream=True)) as answer:
     assert answer.readline().startswith(b'data: ')

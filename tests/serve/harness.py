@@ -122,7 +122,7 @@ class Served:
     return connection
 
 
-def wait_until(is_true, timeout_s=1.0):
+def wait_until(is_true, timeout_s=5.0):
   deadline_s = time.monotonic() + timeout_s
   while not is_true():
     assert time.monotonic() < deadline_s, 'did not happen in time'

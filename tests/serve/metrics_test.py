@@ -205,7 +205,7 @@ def test_one_line_per_request(served, caplog):
 def test_lines_of_those_who_leave_or_fail(caplog):
   caplog.set_level(logging.INFO)
   script = fake_engine.text_script('x' * 4000, end=False)
-  timeouts = timeouts_lib.Timeouts(answer_s=0.3)
+  timeouts = timeouts_lib.Timeouts(answer_s=0.8)
   with harness.Served(script, pause_s=0.02, timeouts=timeouts) as one:
     for is_stream in (False, True):
       with contextlib.closing(one.open_request(stream=is_stream)):

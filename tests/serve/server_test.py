@@ -55,3 +55,10 @@ def test_names_of_a_loopback_server():
   assert server.allowed_hosts('0.0.0.0', '0.0.0.0') is None
   assert server.allowed_hosts('0.0.0.0') is None
   assert server.allowed_hosts('192.168.1.5') is None
+
+
+def test_loopback_hosts():
+  for host in ('localhost', '127.0.0.1', '127.9.9.9', '::1'):
+    assert server.is_loopback(host)
+  for host in ('0.0.0.0', '::', '192.168.1.5', 'local.example', ''):
+    assert not server.is_loopback(host)
