@@ -536,6 +536,7 @@ def test_the_other_process_cannot_answer(command, monkeypatch):
 
 
 @pytest.mark.real_model
+@pytest.mark.slow
 def test_a_real_model_and_a_real_process(capfd):
   arguments = ['--model=smollm2-135m-instruct', '--max_rows=16']
   code = main.main(['verify', '--seconds=0', *arguments])
