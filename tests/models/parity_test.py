@@ -49,13 +49,14 @@ def prefill(engine, weights, ids, positions):
   """Logits [Q, V] at some positions, by the engine's own programs."""
   programs = engine.programs
   cache = programs_lib.init_cache(weights.config, CONFIG)
-  table = np.arange(1, CONFIG.pages_per_row + 1, dtype=np.int32)
+  table_P = np.arange(1, CONFIG.pages_per_row + 1, dtype=np.int32)
+  tables = (table_P,) * len(weights.config.kinds)
   out, chunk = [], CONFIG.chunk
   for start in range(0, len(ids), chunk):
     tokens = np.zeros(chunk, np.int32)
     tokens[: len(ids[start : start + chunk])] = ids[start : start + chunk]
     x, cache = programs.prefill(
-      engine.params, cache, tokens, np.int32(start), table
+      engine.params, cache, tokens, np.int32(start), tables
     )
     for position in positions:
       if start <= position < start + chunk:
