@@ -24,6 +24,8 @@ from chatjax import types
 
 Dtype = Literal['int8', 'bfloat16', 'float32']
 DTYPES: tuple[str, ...] = typing.get_args(Dtype)
+# How weights are kept: 'int8' is one of two forms, as the machine allows.
+STORAGES = ('int8_grouped', 'int8_channel', 'bfloat16', 'float32')
 
 
 class LayerKind(enum.Enum):
@@ -171,7 +173,8 @@ class EngineConfig:
   """How a model is run. All of it enters the system fingerprint.
 
   Attributes:
-    dtype: weights; 'int8' is per-channel weights, per-token activations.
+    dtype: weights; 'int8' has groups of 64 inputs where the native kernel
+      runs, else per-channel weights and per-token activations.
     max_rows: sequences that decode at once.
     context: positions per sequence, prompt included.
     page_size: positions per cache page, also the attention block.

@@ -7,7 +7,7 @@ ROOT = pathlib.Path(__file__).parent.parent / 'chatjax'
 LAYER = {
     'types': -1,
     'config': 0,
-    'text': 1,
+    'text': 1, 'native': 1,
     'nn': 2, 'ckpt': 2,
     'models': 3, 'sampling': 3,
     'engine': 4, 'protocol': 4,

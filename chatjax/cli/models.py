@@ -51,12 +51,12 @@ def _row(entry: registry.Entry, home: pathlib.Path) -> tuple[str, ...]:
 
 
 def _converted(source: fetch.Source, home: pathlib.Path) -> list[str]:
-  """The dtypes of which a whole checkpoint is there."""
+  """The forms of the weights of which a whole checkpoint is there."""
   found = []
-  for dtype in config_lib.DTYPES:
+  for storage in config_lib.STORAGES:
     manifest = manifest_lib.Manifest(
-      source=source.filename, sha256=source.sha256, dtype=dtype
+      source=source.filename, sha256=source.sha256, dtype=storage
     )
     if manifest.is_complete(manifest.folder(home / 'checkpoints')):
-      found.append(dtype)
+      found.append(storage)
   return found

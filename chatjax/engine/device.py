@@ -67,13 +67,10 @@ class Device:
     self._idle_since: float | None = None  # when the last block was read
     self._model = weights.config
     self._config = config
-    self._rows = programs_lib.num_rows(config)
     # Reading the weights and compiling for their shapes go side by side.
     with concurrent.futures.ThreadPoolExecutor(1) as reader:
       params = reader.submit(weights.restore)
-      compiled = programs_lib.compile_all(
-        self._model, config, weights.abstract, progress
-      )
+      compiled = programs_lib.compile_all(weights, config, progress)
       self.params = params.result()
     cache = programs_lib.init_cache(self._model, config)
     self.widths, self._cache = selfcheck.equal_widths(
@@ -89,11 +86,12 @@ class Device:
     part = job.request.prompt_ids[action.start : action.stop]
     tokens_C = np.zeros(chunk, np.int32)
     tokens_C[: len(part)] = part
+    counts = np.int32(len(part)), np.int32(action.start)
     self._idle_since = None
     x_CD, self._cache = self.programs.prefill(
       self.params,
       self._cache,
-      *send((tokens_C, np.int32(action.start), self._columns(job.table))),
+      *send((tokens_C, *counts, self._columns(job.table))),
     )
     if action.stop == job.num_prompt:
       job.logits = self.programs.score(
@@ -118,9 +116,7 @@ class Device:
     """Dispatches a block of steps; reads nothing."""
     slots = [row.slot for row in action.rows]
     width = self.programs.width(len(slots))
-    live = None
-    if self._config.dtype == 'int8':
-      live = programs_lib.live_rows(slots, width, self._rows)
+    live = self.programs.live(slots, width)
     change = programs_lib.change(
       self._model, self._config, keep=slots, new_pages=action.new_pages
     )

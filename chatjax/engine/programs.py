@@ -19,11 +19,15 @@ import numpy as np
 from chatjax import config as config_lib
 from chatjax.engine import state as state_lib
 from chatjax.engine import step as step_lib
+from chatjax.models import load
 from chatjax.nn import cache as cache_lib
 from chatjax.nn import quant
 from chatjax.nn import transformer
 
 Progress = Callable[[int, int], None]
+
+# The form of weights whose product is narrowed to the live rows from outside.
+_NARROWED = 'int8_channel'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,8 @@ class Programs:
 
   Attributes:
     decode: by the number of rows that integer products compute.
+    takes_rows: whether decode programs are told which rows to compute; the
+      others take all, or see for themselves.
   """
 
   prefill: Callable[..., Any]
@@ -42,6 +48,7 @@ class Programs:
   read_page: Callable[..., Any]
   write_page: Callable[..., Any]
   decode: Mapping[int, Callable[..., Any]]
+  takes_rows: bool
 
   @property
   def widths(self) -> tuple[int, ...]:
@@ -51,20 +58,33 @@ class Programs:
     """The narrowest program that holds so many rows."""
     return next(width for width in self.widths if width >= num_live)
 
+  def live(self, slots: list[int], width: int) -> quant.LiveRows | None:
+    """What a decode program of some width is told of the live slots."""
+    if not self.takes_rows:
+      return None
+    chosen = np.full(width, slots[0], np.int32)
+    chosen[: len(slots)] = slots
+    inverse = np.zeros(self.widths[-1], np.int32)
+    inverse[slots] = np.arange(len(slots))
+    return quant.LiveRows(chosen, inverse)
+
 
 def num_rows(config: config_lib.EngineConfig) -> int:
   """Rows of the decode program; one alone would take XLA's slow path."""
   return max(2, config.max_rows)
 
 
-def width_ladder(config: config_lib.EngineConfig) -> tuple[int, ...]:
+def width_ladder(
+  config: config_lib.EngineConfig, storage: str
+) -> tuple[int, ...]:
   """Row counts that integer products are compiled for.
 
-  A product of 2 to 8 rows waits for the weights, so 4 would gain nothing.
-  Float models know one width.
+  Only XLA's product needs them: the native one is told at run time which rows
+  are live, and float models know one width. A product of 2 to 8 rows waits
+  for the weights, so 4 would gain nothing.
   """
   rows = num_rows(config)
-  if config.dtype != 'int8':
+  if storage != _NARROWED:
     return (rows,)
   return (*(width for width in (2, 8, 16, 32, 64, 128) if width < rows), rows)
 
@@ -108,15 +128,6 @@ def _inactive_row(model, config) -> state_lib.RowState:
   )
 
 
-def live_rows(slots: list[int], width: int, rows: int) -> quant.LiveRows:
-  """Names the live slots to an integer product of the given width."""
-  chosen = np.full(width, slots[0], np.int32)
-  chosen[: len(slots)] = slots
-  inverse = np.zeros(rows, np.int32)
-  inverse[slots] = np.arange(len(slots))
-  return quant.LiveRows(chosen, inverse)
-
-
 def change(
   model: config_lib.ModelConfig,
   config: config_lib.EngineConfig,
@@ -145,13 +156,12 @@ def change(
 
 
 def compile_all(
-  model: config_lib.ModelConfig,
+  weights: load.Weights,
   config: config_lib.EngineConfig,
-  params: Any,
   progress: Progress = lambda done, total: None,
 ) -> Programs:
   """Lowers and compiles everything; compiling overlaps with lowering."""
-  plan = _plan(model, config, params)
+  plan = _plan(weights, config)
   compiled = {}
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     futures = {
@@ -161,59 +171,73 @@ def compile_all(
     for future in concurrent.futures.as_completed(futures):
       compiled[futures[future]] = future.result()
       progress(len(compiled), len(plan))
-  decode = {
-    width: compiled.pop(('decode', width)) for width in width_ladder(config)
-  }
-  return Programs(decode=decode, **compiled)
+  widths = width_ladder(config, weights.dtype)
+  decode = {width: compiled.pop(('decode', width)) for width in widths}
+  takes_rows = weights.dtype == _NARROWED
+  return Programs(decode=decode, takes_rows=takes_rows, **compiled)
 
 
-def _plan(model, config, params) -> dict[Any, tuple[Any, tuple[Any, ...]]]:
-  """Name -> (jitted function, abstract arguments); slow compiles first."""
+# Name -> (jitted function, abstract arguments); slow compiles come first.
+Plan = dict[Any, tuple[Any, tuple[Any, ...]]]
+
+
+def _plan(weights: load.Weights, config: config_lib.EngineConfig) -> Plan:
+  model, params = weights.config, weights.abstract
   step = step_lib.Step(
-    model=transformer.Transformer(model, config.dtype),
+    model=transformer.Transformer(model, weights.dtype),
     max_steps=config.decode_steps,
     batching=batching(),
   )
   cache = jax.eval_shape(lambda: init_cache(model, config))
   state = jax.eval_shape(lambda: init_state(model, config))
   row = jax.eval_shape(lambda: _inactive_row(model, config))
-  i32 = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
+  tables = (_i32(config.pages_per_row),) * len(model.kinds)
   x_CD = jax.ShapeDtypeStruct((config.chunk, model.embed_dim), jnp.float32)
   logits_V = jax.ShapeDtypeStruct((model.vocab_size,), jnp.float32)
-  rows = num_rows(config)
-  by_pool = lambda x: (x,) * len(model.kinds)
-  change = state_lib.Change(
-    jax.ShapeDtypeStruct((rows,), jnp.bool_), i32(rows), by_pool(i32(rows))
-  )
-  jit = lambda fn, *donate: jax.jit(fn, donate_argnums=donate)
-  pages = lambda fn, *donate: jit(
-    functools.partial(fn, pool_of_layer=model.pool_of_layer), *donate
-  )
   plan = {}
-  for width in width_ladder(config):
-    live = quant.LiveRows(i32(width), i32(rows))
-    if config.dtype != 'int8':
-      live = None
-    args = params, cache, state, live, change, i32()
-    plan['decode', width] = jit(step.decode, 1, 2), args
-  tokens_C, tables = i32(config.chunk), by_pool(i32(config.pages_per_row))
-  page = by_pool(i32())
-  page_of_all = jax.eval_shape(
-    functools.partial(cache_lib.read_page, pool_of_layer=model.pool_of_layer),
-    cache, page,
-  )  # fmt: skip
+  for width in width_ladder(config, weights.dtype):
+    args = params, cache, state, *_decode_arguments(weights, config, width)
+    plan['decode', width] = _jit(step.decode, 1, 2), args
+  chunk = _i32(config.chunk), _i32(), _i32(), tables
   return plan | {
-    'prefill': (
-      jit(step.prefill, 1),
-      (params, cache, tokens_C, i32(), tables),
-    ),
-    'admit': (jit(step.admit, 0), (state, logits_V, i32(), row)),
-    'score': (jit(step.score), (params, x_CD, i32())),
-    'put': (jit(step_lib.put, 0), (state, i32(), row)),
-    'copy_page': (pages(cache_lib.copy_page, 0), (cache, page, page)),
-    'read_page': (pages(cache_lib.read_page), (cache, page)),
-    'write_page': (
-      pages(cache_lib.write_page, 0),
-      (cache, page, page_of_all),
-    ),
+    'prefill': (_jit(step.prefill, 1), (params, cache, *chunk)),
+    'admit': (_jit(step.admit, 0), (state, logits_V, _i32(), row)),
+    'score': (_jit(step.score), (params, x_CD, _i32())),
+    'put': (_jit(step_lib.put, 0), (state, _i32(), row)),
+    **_page_plan(model, cache),
   }
+
+
+def _decode_arguments(weights, config, width):
+  """What a decode program takes besides parameters, cache and state."""
+  rows = num_rows(config)
+  live = None
+  if weights.dtype == _NARROWED:
+    live = quant.LiveRows(_i32(width), _i32(rows))
+  keep_B = jax.ShapeDtypeStruct((rows,), jnp.bool_)
+  pages = (_i32(rows),) * len(weights.config.kinds)
+  return live, state_lib.Change(keep_B, _i32(rows), pages), _i32()
+
+
+def _page_plan(model, cache) -> Plan:
+  """Programs that move single pages."""
+  of_pool = {'pool_of_layer': model.pool_of_layer}
+  copy_page, read_page, write_page = (
+    functools.partial(fn, **of_pool)
+    for fn in (cache_lib.copy_page, cache_lib.read_page, cache_lib.write_page)
+  )
+  page = (_i32(),) * len(model.kinds)
+  saved = jax.eval_shape(read_page, cache, page)
+  return {
+    'copy_page': (_jit(copy_page, 0), (cache, page, page)),
+    'read_page': (_jit(read_page), (cache, page)),
+    'write_page': (_jit(write_page, 0), (cache, page, saved)),
+  }
+
+
+def _jit(fn: Callable[..., Any], *donated: int) -> Any:
+  return jax.jit(fn, donate_argnums=donated)
+
+
+def _i32(*shape: int) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(shape, jnp.int32)

@@ -40,7 +40,6 @@ class _Trial:
     self._num_pages = [
       config.num_pages(model.window(kind)) for kind in model.kinds
     ]
-    self._is_int8 = config.dtype == 'int8'
     self._num_steps = min(_NUM_STEPS, config.decode_steps)
     self._empty = jax.tree.map(
       np.asarray, programs_lib.init_state(model, config)
@@ -57,12 +56,12 @@ class _Trial:
       for pool, table_BP in enumerate(state.tables):
         # A page holds all steps; the last mates may have to share page 0.
         table_BP[slot, 0] = (slot + 1) * (slot + 1 < self._num_pages[pool])
-    live = programs_lib.live_rows(list(tokens), width, len(self.slots))
+    live = self._programs.live(list(tokens), width)
     self.cache, _, emitted = self._programs.decode[width](
       self._params,
       self.cache,
       jax.tree.map(jnp.asarray, state),
-      live if self._is_int8 else None,
+      live,
       programs_lib.change(self._model, self._config, keep=self.slots),
       np.int32(self._num_steps),
     )

@@ -48,7 +48,7 @@ class Step:
 
   def prefill(
       self, params: Any, cache: cache_lib.Cache, tokens_C: jax.Array,
-      start: jax.Array, tables: tuple[jax.Array, ...],
+      num_tokens: jax.Array, start: jax.Array, tables: tuple[jax.Array, ...],
   ) -> tuple[jax.Array, cache_lib.Cache]:  # fmt: skip
     """Runs one chunk of one sequence.
 
@@ -56,6 +56,7 @@ class Step:
       params: the model's.
       cache: donated.
       tokens_C: i32[C], padded at the end of the prompt.
+      num_tokens: i32, those before the padding.
       start: i32, a multiple of C.
       tables: i32[P] by page pool.
 
@@ -67,13 +68,17 @@ class Step:
       kind: attention.Chunk(table_P, positions_C)
       for kind, table_P in zip(self._kinds, tables, strict=True)
     }
-    return self.model.hidden(params, tokens_C, positions_C, attend, cache)
+    live_C = jnp.arange(tokens_C.shape[0]) < num_tokens
+    return self.model.hidden(
+      params, tokens_C, positions_C, attend, cache, live_C
+    )
 
   def score(self, params: Any, x_CD: jax.Array, index: jax.Array) -> jax.Array:
     """Logits f32[V] of one position of a chunk."""
     x_1D = lax.dynamic_slice_in_dim(x_CD, index, 1)
     x_UD = jnp.tile(x_1D, (_SCORE_ROWS, 1))
-    logits_UV = self.model.logits(params, x_UD)
+    live_U = jnp.arange(_SCORE_ROWS) < 1
+    logits_UV = self.model.logits(params, x_UD, live_U)
     return logits_UV[0]
 
   def admit(
@@ -102,7 +107,8 @@ class Step:
       params: the model's.
       cache: donated.
       state: stacked rows, donated.
-      live: rows to compute; its width is the compiled one.
+      live: rows to compute; its width is the compiled one. None is for
+        products that take them from the state.
       change: what is new since the last block.
       num_steps: i32, at most `max_steps`.
 
@@ -149,6 +155,7 @@ class Step:
       )
       for kind, table_BP in zip(self._kinds, state.tables, strict=True)
     }
+    live = state.active if live is None else live
     x_BD, cache = self.model.hidden(
       params, state.token, state.position, attend, cache, live
     )

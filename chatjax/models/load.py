@@ -22,6 +22,7 @@ from chatjax.models import family
 from chatjax.models import gemma3
 from chatjax.models import llama
 from chatjax.models import qwen2
+from chatjax.nn import grouped
 from chatjax.nn import quant
 from chatjax.nn import transformer
 
@@ -45,9 +46,11 @@ class Weights:
 
   Attributes:
     abstract: the parameters' tree as shapes and dtypes.
-    restore: reads the parameters: a nested dict of arrays and QTensors.
+    restore: reads the parameters: a nested dict of arrays and quantized
+      weights.
     metadata: what the weight file says besides tensors.
     digest: sha256 of the weight file.
+    dtype: how the weights are kept, as `quant.storage` says.
   """
 
   config: config_lib.ModelConfig
@@ -82,9 +85,7 @@ def _read_config(
 
 def _leaves(tree: Any) -> dict[str, Any]:
   """Parameter path -> abstract leaf."""
-  flat, _ = jax.tree_util.tree_flatten_with_path(
-    tree, is_leaf=lambda x: isinstance(x, quant.QTensor)
-  )
+  flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=quant.is_weight)
   return {'.'.join(key.key for key in path): leaf for path, leaf in flat}
 
 
@@ -95,6 +96,8 @@ def _finish(target: str, value: np.ndarray, leaf: Any) -> Any:
       f'Parameter {target} would have shape {value.shape}, the model wants'
       f' {leaf.shape}.'
     )
+  if isinstance(leaf, grouped.GroupedTensor):
+    return grouped.quantize(value, leaf.num_out_axes)
   if isinstance(leaf, quant.QTensor):
     return quant.quantize(value, leaf.scale.ndim)
   if leaf.dtype == ml_dtypes.bfloat16:
@@ -122,9 +125,7 @@ def _convert(
       progress(len(made), len(leaves))
   except mapping.MappingError as e:
     raise LoadError(f'{file.path.name}: {e}') from e
-  treedef = jax.tree.structure(
-    abstract, is_leaf=lambda x: isinstance(x, quant.QTensor)
-  )
+  treedef = jax.tree.structure(abstract, is_leaf=quant.is_weight)
   return jax.tree.unflatten(treedef, [made[target] for target in leaves])
 
 
@@ -141,6 +142,7 @@ def load(
   The first call converts and keeps an Orbax checkpoint under `checkpoints`;
   later calls find it.
   """
+  dtype = quant.storage(dtype)
   with gguf.GGUF.open(path) as file:
     kind = _family(file, path)
     config = _read_config(file, kind)

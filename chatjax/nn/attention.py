@@ -219,7 +219,7 @@ class Attention(nn.Module):
     angles: tuple[jax.Array, jax.Array],
     attend: Attend,
     cache: cache_lib.LayerCache | None,
-    live: quant.LiveRows | None = None,
+    live: quant.Live | None = None,
   ) -> tuple[jax.Array, cache_lib.LayerCache | None]:
     cfg = self.config
     K, G, H = cfg.num_kv_heads, cfg.q_per_kv, cfg.head_dim

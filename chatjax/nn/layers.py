@@ -13,6 +13,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from chatjax.nn import grouped
 from chatjax.nn import param
 from chatjax.nn import quant
 
@@ -23,7 +24,7 @@ class Linear(nn.Module):
   Attributes:
     out_shape, out_axes: sizes and logical names of the outputs.
     in_shape, in_axes: the same of the contracted inputs.
-    dtype: of the weight; 'int8' is quantized.
+    dtype: how the weight is kept; see `param.ParamSpec`.
   """
 
   out_shape: tuple[int, ...]
@@ -34,9 +35,7 @@ class Linear(nn.Module):
   use_bias: bool = False
 
   @nn.compact
-  def __call__(
-    self, x: jax.Array, live: quant.LiveRows | None = None
-  ) -> jax.Array:
+  def __call__(self, x: jax.Array, live: quant.Live | None = None) -> jax.Array:
     """Maps float[T, *in_shape] to f32[T, *out_shape]."""
     spec = param.ParamSpec(
       shape=self.out_shape + self.in_shape,
@@ -57,9 +56,9 @@ class Linear(nn.Module):
     return y
 
 
-def _as_matrix(
-  w: jax.Array | quant.QTensor, num_out: int
-) -> jax.Array | quant.QTensor:
+def _as_matrix(w: quant.Weight, num_out: int) -> quant.Weight:
+  if isinstance(w, grouped.GroupedTensor):
+    return w  # packed as a matrix
   if isinstance(w, quant.QTensor):
     return quant.QTensor(
       w.values.reshape(num_out, -1), w.scale.reshape(num_out)
@@ -108,8 +107,6 @@ class Table(nn.Module):
     """Returns f32[T, D]."""
     return quant.take_rows(self.w, ids_T)
 
-  def score(
-    self, x_TD: jax.Array, live: quant.LiveRows | None = None
-  ) -> jax.Array:
+  def score(self, x_TD: jax.Array, live: quant.Live | None = None) -> jax.Array:
     """Returns logits f32[T, V]."""
     return quant.product(x_TD, self.w, live)

@@ -13,6 +13,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from chatjax.nn import grouped
 from chatjax.nn import quant
 
 
@@ -24,7 +25,8 @@ class ParamSpec:
     shape: outputs first, inputs last; a product contracts the inputs.
     axes: logical axis name per dimension.
     num_out_axes: leading axes that are outputs; the rest are inputs.
-    dtype: 'int8' makes a QTensor, anything else an array of that dtype.
+    dtype: 'int8_channel' makes a QTensor, 'int8_grouped' a GroupedTensor,
+      anything else an array of that dtype.
     fill: initial value of every element; None draws from N(0, 1/fan_in).
   """
 
@@ -34,11 +36,13 @@ class ParamSpec:
   dtype: str = 'float32'
   fill: float | None = None
 
-  def init(self, key: jax.Array) -> jax.Array | quant.QTensor:
+  def init(self, key: jax.Array) -> quant.Weight:
     """Draws the parameter."""
     if self.fill is not None:
       return jnp.full(self.shape, self.fill, self.dtype)
-    if self.dtype != 'int8':
+    if self.dtype == 'int8_grouped':
+      return grouped.random(key, self.shape, self.num_out_axes)
+    if self.dtype != 'int8_channel':
       stddev = math.prod(self.shape[self.num_out_axes :]) ** -0.5
       draw = jax.random.normal(key, self.shape, jnp.float32) * stddev
       return draw.astype(self.dtype)
@@ -48,8 +52,6 @@ class ParamSpec:
     return quant.QTensor(values, scale)
 
 
-def declare(
-  module: nn.Module, name: str, spec: ParamSpec
-) -> jax.Array | quant.QTensor:
+def declare(module: nn.Module, name: str, spec: ParamSpec) -> quant.Weight:
   """Declares a parameter of `module`; its logical axes travel in a box."""
   return module.param(name, nn.with_logical_partitioning(spec.init, spec.axes))

@@ -1,6 +1,6 @@
-"""Weights in int8 and the one matrix product that all layers use.
+"""The one matrix product that all layers use, for every form of a weight.
 
-An int8 x int8 -> int32 product is exact, so its result does not depend on how
+Without the native kernel an int8 weight has one scale per output channel. An int8 x int8 -> int32 product is exact, so its result does not depend on how
 many rows it is given. The float work around it is not: XLA may vectorize it
 differently at another row count. So all float work runs at the program's full
 row count, and only the integer product is narrowed to the live rows, fenced
@@ -16,6 +16,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
+
+from chatjax.native import kernels
+from chatjax.nn import grouped
 
 _MIN_SCALE = 1e-8
 
@@ -52,6 +55,27 @@ class LiveRows:
   inverse: jax.Array
 
 
+# What a layer may multiply by, and which rows it has to: the live ones by
+# index for XLA's product, or as bool[T] for the native one.
+Weight = jax.Array | QTensor | grouped.GroupedTensor
+Live = LiveRows | jax.Array
+
+
+def storage(dtype: str) -> str:
+  """How weights of a dtype are kept on this machine.
+
+  'int8' is grouped where the native kernel can run.
+  """
+  if dtype == 'int8':
+    return 'int8_grouped' if kernels.is_available() else 'int8_channel'
+  return dtype
+
+
+def is_weight(x: object) -> bool:
+  """Whether a node of a parameter tree is a quantized weight."""
+  return isinstance(x, QTensor | grouped.GroupedTensor)
+
+
 def quantize(w: np.ndarray, num_out_axes: int) -> QTensor:
   """Quantizes a float array to int8, symmetric, one scale per output channel.
 
@@ -81,36 +105,39 @@ def _quantize_rows(x_TK: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _int8_product(
-  x_TK: jax.Array, w_NK: QTensor, live: LiveRows | None
+  x_TK: jax.Array, w_NK: QTensor, live: Live | None
 ) -> jax.Array:
   q_TK, scale_T1 = _quantize_rows(x_TK.astype(jnp.float32))
   q_TK, scale_T1 = lax.optimization_barrier((q_TK, scale_T1))
-  q_WK = q_TK if live is None else q_TK[live.rows]
+  is_narrow = isinstance(live, LiveRows)
+  q_WK = q_TK[live.rows] if is_narrow else q_TK
   # Weights stand left: twice as fast as `x @ w.T` on a CPU.
   y_NW = lax.dot_general(
       w_NK.values, q_WK, (((1,), (1,)), ((), ())),
       preferred_element_type=jnp.int32,
   )  # fmt: skip
   y_WN = y_NW.T
-  y_TN = y_WN if live is None else y_WN[live.inverse]
+  y_TN = y_WN[live.inverse] if is_narrow else y_WN
   y_TN = lax.optimization_barrier(y_TN)
   return y_TN.astype(jnp.float32) * scale_T1 * w_NK.scale[None, :]
 
 
 def product(
-  x_TK: jax.Array, w_NK: jax.Array | QTensor, live: LiveRows | None = None
+  x_TK: jax.Array, w_NK: Weight, live: Live | None = None
 ) -> jax.Array:
   """`x @ w.T` in float32.
 
   Args:
     x_TK: float[T, K].
-    w_NK: float[N, K] or a QTensor of that shape.
+    w_NK: float[N, K] or a quantized weight of that shape.
     live: rows that an integer product may be narrowed to; the others come
       back as finite garbage. A float product always computes all rows.
 
   Returns:
     f32[T, N].
   """
+  if isinstance(w_NK, grouped.GroupedTensor):
+    return grouped.product(x_TK, w_NK, live)
   if isinstance(w_NK, QTensor):
     return _int8_product(x_TK, w_NK, live)
   return lax.dot_general(
@@ -119,8 +146,10 @@ def product(
   )  # fmt: skip
 
 
-def take_rows(table_VD: jax.Array | QTensor, ids_T: jax.Array) -> jax.Array:
+def take_rows(table_VD: Weight, ids_T: jax.Array) -> jax.Array:
   """Looks rows of an embedding table up, in float32."""
+  if isinstance(table_VD, grouped.GroupedTensor):
+    return grouped.take_rows(table_VD, ids_T)
   if isinstance(table_VD, QTensor):
     rows_TD = table_VD.values[ids_T].astype(jnp.float32)
     return rows_TD * table_VD.scale[ids_T][:, None]

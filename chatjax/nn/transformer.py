@@ -35,7 +35,7 @@ class MLP(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x_TD: jax.Array, live: quant.LiveRows | None = None
+    self, x_TD: jax.Array, live: quant.Live | None = None
   ) -> jax.Array:
     cfg = self.config
     gate_up_T2F = layers.Linear(
@@ -102,7 +102,7 @@ class Transformer:
 
   Attributes:
     config: sizes and control flow.
-    dtype: of the weights: 'int8', 'bfloat16' or 'float32'.
+    dtype: of the weights, as `quant.storage` says.
   """
 
   config: config_lib.ModelConfig
@@ -161,7 +161,7 @@ class Transformer:
     positions_T: jax.Array,
     attend: Mapping[config_lib.LayerKind, attention.Attend],
     cache: cache_lib.Cache | None = None,
-    live: quant.LiveRows | None = None,
+    live: quant.Live | None = None,
   ) -> tuple[jax.Array, cache_lib.Cache]:
     """Runs all layers.
 
@@ -198,7 +198,7 @@ class Transformer:
     self,
     params: Params,
     x_TD: jax.Array,
-    live: quant.LiveRows | None = None,
+    live: quant.Live | None = None,
   ) -> jax.Array:
     """Scores hidden states against the vocabulary: f32[T, V]."""
     name = 'embed' if self.config.tie_embeddings else 'unembed'

@@ -8,6 +8,7 @@ import jax
 
 from chatjax import config as config_lib
 from chatjax.models import load
+from chatjax.nn import quant
 from chatjax.nn import transformer
 
 _LOCAL, _GLOBAL = config_lib.LayerKind.LOCAL, config_lib.LayerKind.GLOBAL
@@ -53,7 +54,7 @@ ENGINE = config_lib.EngineConfig(
 
 def weights(family: str, dtype: str, seed: int = 0) -> load.Weights:
   """A model of random weights; ids are bytes and three special tokens."""
-  config = CONFIGS[family]
+  config, dtype = CONFIGS[family], quant.storage(dtype)
   model = transformer.Transformer(config, dtype)
   return load.Weights(
     config=config,

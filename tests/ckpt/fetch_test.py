@@ -409,9 +409,8 @@ def test_processes_that_fetch_at_once(tmp_path):
   said = [child.communicate(timeout=60) for child in children]
   assert all(child.returncode == 0 for child in children), said
   assert (tmp_path / 'home/weights/model.gguf').read_bytes() == DATA * 200
-  labels = sorted(out.strip() for out, _ in said)
-  assert labels[:2] == ['', '']  # Two found the file that one had joined.
-  assert 'Joining' in labels[2]
+  # One joined the file. The others found it, perhaps before its record.
+  assert sum('Joining' in out for out, _ in said) == 1
 
 
 def test_who_waits_takes_what_the_other_brought(tmp_path, monkeypatch):

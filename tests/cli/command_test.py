@@ -281,7 +281,7 @@ def test_models_lists_what_is_here(tmp_path):
   weights.parent.mkdir()
   with open(weights, 'wb') as file:
     file.truncate(entry.source.size)
-  for dtype, is_torn in (('int8', False), ('float32', True)):
+  for dtype, is_torn in (('int8_grouped', False), ('float32', True)):
     manifest = manifest_lib.Manifest(
       source=entry.source.filename, sha256=entry.source.sha256, dtype=dtype
     )
@@ -291,7 +291,7 @@ def test_models_lists_what_is_here(tmp_path):
       manifest.write(folder)
   after = chatjax('models', home=tmp_path)[1]
   (line,) = [x for x in after.splitlines() if x.startswith(f'{entry.id} ')]
-  assert re.search(r'yes +int8$', line)
+  assert re.search(r'yes +int8_grouped$', line)
 
 
 def test_names_are_suggested_only_when_near():

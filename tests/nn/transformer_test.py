@@ -123,7 +123,7 @@ def test_window_hides_what_is_older():
 
 def test_live_rows_narrow_only_the_integer_product(family):
   """A row's bits: alone at width 2, anywhere, in a crowd at full width."""
-  model = transformer.Transformer(tiny.CONFIGS[family], 'int8')
+  model = transformer.Transformer(tiny.CONFIGS[family], 'int8_channel')
   params = model.init(jax.random.key(0))
   B = 8
 
@@ -176,7 +176,7 @@ def test_dense_forward_has_a_gradient(family):
 
 
 def test_logical_axes_name_every_dimension(family):
-  model = transformer.Transformer(tiny.CONFIGS[family], 'int8')
+  model = transformer.Transformer(tiny.CONFIGS[family], 'int8_channel')
   boxed = jax.eval_shape(model.init_boxed, jax.random.key(0))
   boxes = jax.tree.leaves(boxed, is_leaf=lambda x: hasattr(x, 'names'))
   for box in boxes:
