@@ -1,7 +1,8 @@
 """The one thing that setup.cfg cannot say: the optional native kernels."""
 
-import jaxlib
 from pathlib import Path
+
+import jaxlib
 import setuptools
 
 setuptools.setup(
