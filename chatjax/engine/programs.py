@@ -10,7 +10,6 @@ import dataclasses
 import functools
 from types import MappingProxyType
 from typing import Any
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from chatjax.engine import state as state_lib
 from chatjax.engine import step as step_lib
 from chatjax.models import load
 from chatjax.nn import cache as cache_lib
+from chatjax.nn import paged
 from chatjax.nn import quant
 from chatjax.nn import transformer
 
@@ -87,11 +87,6 @@ def width_ladder(
   if storage != _NARROWED:
     return (rows,)
   return (*(width for width in (2, 8, 16, 32, 64, 128) if width < rows), rows)
-
-
-def batching() -> Literal['map', 'vmap']:
-  """How the rows of a decode program run: one after another on a CPU."""
-  return 'map' if jax.default_backend() == 'cpu' else 'vmap'
 
 
 def cache_dtype(config: config_lib.EngineConfig) -> str:
@@ -186,7 +181,7 @@ def _plan(weights: load.Weights, config: config_lib.EngineConfig) -> Plan:
   step = step_lib.Step(
     model=transformer.Transformer(model, weights.dtype),
     max_steps=config.decode_steps,
-    batching=batching(),
+    method=paged.best_method(),
   )
   cache = jax.eval_shape(lambda: init_cache(model, config))
   state = jax.eval_shape(lambda: init_state(model, config))

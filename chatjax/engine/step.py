@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from typing import Any
-from typing import Literal
 
 import jax
 from jax import lax
@@ -20,6 +19,7 @@ from chatjax import config as config_lib
 from chatjax.engine import state as state_lib
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
+from chatjax.nn import paged
 from chatjax.nn import quant
 from chatjax.nn import transformer
 from chatjax.sampling import logprobs
@@ -39,12 +39,12 @@ class Step:
   Attributes:
     model: the decoder.
     max_steps: most tokens per row and decode block.
-    batching: how rows of a decode program are run; see `attention.Rows`.
+    method: how rows are run; see `paged.Method`.
   """
 
   model: transformer.Transformer
   max_steps: int
-  batching: Literal['map', 'vmap']
+  method: paged.Method
 
   def prefill(
       self, params: Any, cache: cache_lib.Cache, tokens_C: jax.Array,
@@ -64,11 +64,11 @@ class Step:
       Hidden states f32[C, D] and the cache.
     """
     positions_C = start + jnp.arange(tokens_C.shape[0], dtype=jnp.int32)
+    live_C = jnp.arange(tokens_C.shape[0]) < num_tokens
     attend = {
-      kind: attention.Chunk(table_P, positions_C)
+      kind: attention.Chunk(table_P, positions_C, live_C, self.method)
       for kind, table_P in zip(self._kinds, tables, strict=True)
     }
-    live_C = jnp.arange(tokens_C.shape[0]) < num_tokens
     return self.model.hidden(
       params, tokens_C, positions_C, attend, cache, live_C
     )
@@ -150,9 +150,7 @@ class Step:
 
   def _forward(self, params, cache, state, live):
     attend = {
-      kind: attention.Rows(
-        table_BP, state.position, state.active, self.batching
-      )
+      kind: attention.Rows(table_BP, state.position, state.active, self.method)
       for kind, table_BP in zip(self._kinds, state.tables, strict=True)
     }
     live = state.active if live is None else live
@@ -162,7 +160,7 @@ class Step:
     return self.model.logits(params, x_BD, live), cache
 
   def _draw_rows(self, state: RowState, logits_BV: jax.Array) -> Emitted:
-    if self.batching == 'vmap':
+    if self.method == 'vmap':
       drawn = jax.vmap(_draw)(state, logits_BV)
       return jax.vmap(
         lambda live, x: jax.tree.map(

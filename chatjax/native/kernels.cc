@@ -1,6 +1,7 @@
 // The kernels as XLA custom calls. Buffers come from XLA, which has checked
 // their types; shapes are checked here.
 
+#include "attention.h"
 #include "product.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -42,7 +43,72 @@ ffi::Error Int8Product(ffi::ThreadPool pool, int32_t isa,
   return ffi::Error::Success();
 }
 
+// Keys and values come as they are stored; scales are there beside int8 only,
+// else they have no elements.
+ffi::Error PagedAttention(ffi::ThreadPool pool, int32_t isa, int64_t window,
+                          ffi::Buffer<ffi::F32> q, ffi::AnyBuffer k,
+                          ffi::AnyBuffer v, ffi::Buffer<ffi::F32> k_scale,
+                          ffi::Buffer<ffi::F32> v_scale,
+                          ffi::Buffer<ffi::S32> tables,
+                          ffi::Buffer<ffi::S32> positions,
+                          ffi::Buffer<ffi::PRED> live,
+                          ffi::ResultBuffer<ffi::F32> out) {
+  using chatjax::Element;
+  const auto q_dims = q.dimensions(), k_dims = k.dimensions();
+  const int64_t T = q_dims[0], K = q_dims[1], G = q_dims[2], H = q_dims[3];
+  const int64_t pages = k_dims[0], S = k_dims[3];
+  const auto table_dims = tables.dimensions();
+  const bool is_int8 = k.element_type() == ffi::S8;
+  const size_t scales = is_int8 ? pages * K * S : 0;
+  if (k_dims[1] != K || k_dims[2] != H ||
+      v.element_count() != k.element_count() ||
+      v.element_type() != k.element_type() ||
+      k_scale.element_count() != scales || v_scale.element_count() != scales ||
+      (table_dims[0] != 1 && table_dims[0] != T) ||
+      positions.element_count() != static_cast<size_t>(T) ||
+      live.element_count() != static_cast<size_t>(T) ||
+      out->element_count() != q.element_count()) {
+    return ffi::Error::InvalidArgument("attention: shapes do not agree");
+  }
+  Element type = Element::kInt8;
+  if (k.element_type() == ffi::F32) type = Element::kFloat32;
+  else if (k.element_type() == ffi::BF16) type = Element::kBfloat16;
+  else if (!is_int8)
+    return ffi::Error::InvalidArgument("attention: no such cache type");
+  const auto path = isa < 0 ? chatjax::BestIsa() : chatjax::Isa{isa};
+  if (!chatjax::IsSupported(path)) {
+    return ffi::Error::InvalidArgument("attention: no such path here");
+  }
+  chatjax::Run({.T = T, .K = K, .G = G, .H = H, .S = S, .P = table_dims[1],
+                .num_tables = table_dims[0], .window = window,
+                .q = q.typed_data(), .type = type,
+                .k = k.untyped_data(), .v = v.untyped_data(),
+                .k_scale = is_int8 ? k_scale.typed_data() : nullptr,
+                .v_scale = is_int8 ? v_scale.typed_data() : nullptr,
+                .tables = tables.typed_data(),
+                .positions = positions.typed_data(),
+                .live = live.typed_data(),
+                .out = out->typed_data(), .isa = path},
+               PoolOf(pool));
+  return ffi::Error::Success();
+}
+
 }  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ChatjaxAttention, PagedAttention,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Attr<int32_t>("isa")
+                                  .Attr<int64_t>("window")
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::PRED>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(ChatjaxInt8Product, Int8Product,
                               ffi::Ffi::Bind()

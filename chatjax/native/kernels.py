@@ -27,6 +27,8 @@ BLOCK = 32  # outputs per packed block
 ISAS = {'plain': 0, 'avx2': 1, 'vnni': 2, 'neon': 3}
 _BEST = -1
 
+_PRODUCT, _ATTENTION = 'chatjax_int8_product', 'chatjax_attention'
+
 _log = logging.getLogger(__name__)
 
 
@@ -52,11 +54,12 @@ def _library() -> ctypes.CDLL | None:
       path,
     )
     return None
-  jax.ffi.register_ffi_target(
-    'chatjax_int8_product',
-    jax.ffi.pycapsule(library.ChatjaxInt8Product),
-    platform='cpu',
-  )
+  for name, handler in (
+    (_PRODUCT, library.ChatjaxInt8Product),
+    (_ATTENTION, library.ChatjaxAttention),
+  ):
+    capsule = jax.ffi.pycapsule(handler)
+    jax.ffi.register_ffi_target(name, capsule, platform='cpu')
   return library
 
 
@@ -66,7 +69,7 @@ def is_available() -> bool:
 
 
 def supported_isas() -> tuple[str, ...]:
-  """Instruction sets that this processor has, of those there are kernels for."""
+  """Instruction sets with kernels that this processor has."""
   library = _library()
   if library is None:
     return ()
@@ -102,6 +105,49 @@ def int8_product(
   """
   assert _library() is not None, 'the native kernels were not built'
   out = jax.ShapeDtypeStruct((x_TK.shape[0], num_outputs), jnp.float32)
-  call = jax.ffi.ffi_call('chatjax_int8_product', out)
-  number = np.int32(_BEST if isa is None else ISAS[isa])
-  return call(x_TK, live_T, packed, scale, isa=number)
+  call = jax.ffi.ffi_call(_PRODUCT, out)
+  return call(x_TK, live_T, packed, scale, isa=_number(isa))
+
+
+def attention(
+  q_TKGH: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  k_scale: jax.Array,
+  v_scale: jax.Array,
+  tables_RP: jax.Array,
+  positions_T: jax.Array,
+  live_T: jax.Array,
+  *,
+  window: int = 0,
+  isa: str | None = None,
+) -> jax.Array:
+  """Attention of single positions over the pages of their sequences.
+
+  The bits of a position depend on its queries and its sequence's pages alone.
+
+  Args:
+    q_TKGH: f32[T, K, G, H], scaled.
+    k: float32, bfloat16 or int8 [pages, K, H, S].
+    v: likewise [pages, K, S, H].
+    k_scale: f32[pages, K, S] beside int8, else f32[0].
+    v_scale: likewise.
+    tables_RP: i32[T, P], or i32[1, P] that all positions share.
+    positions_T: i32[T].
+    live_T: bool[T]; the outputs of other positions are zeros.
+    window: positions that are seen, the query's own included; 0 for all.
+    isa: one of `supported_isas()`; the default is the best.
+
+  Returns:
+    f32[T, K, G, H].
+  """
+  assert _library() is not None, 'the native kernels were not built'
+  out = jax.ShapeDtypeStruct(q_TKGH.shape, jnp.float32)
+  return jax.ffi.ffi_call(_ATTENTION, out)(
+    q_TKGH, k, v, k_scale, v_scale, tables_RP, positions_T, live_T,
+    isa=_number(isa), window=np.int64(window),
+  )  # fmt: skip
+
+
+def _number(isa: str | None) -> np.int32:
+  return np.int32(_BEST if isa is None else ISAS[isa])

@@ -22,13 +22,8 @@
 #include <limits>
 #include <vector>
 
+#include "isa.h"
 #include "parallel.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
 
 namespace chatjax {
 
@@ -36,8 +31,6 @@ constexpr int64_t kGroup = 64;  // inputs per scale
 constexpr int64_t kQuads = kGroup / 4;
 constexpr int64_t kBlock = 32;  // outputs per packed block
 constexpr int kMaxTile = 8;     // rows that share one read of the weights
-
-enum class Isa : int32_t { kPlain = 0, kAvx2 = 1, kVnni = 2, kNeon = 3 };
 
 // Rows of activations in int8. K is padded by zeros to whole groups.
 struct Quantized {
@@ -247,35 +240,6 @@ __attribute__((target("+dotprod"))) void TileNeon(const Tile& t) {
 }
 
 #endif
-
-// Whether this processor has what a path needs.
-inline bool IsSupported(Isa isa) {
-  switch (isa) {
-    case Isa::kPlain:
-      return true;
-#if defined(__x86_64__)
-    case Isa::kAvx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    case Isa::kVnni:
-      return __builtin_cpu_supports("avx512f") &&
-             __builtin_cpu_supports("avx512vnni");
-#elif defined(__aarch64__)
-    case Isa::kNeon:
-      return __builtin_cpu_supports("dotprod");
-#endif
-    default:
-      return false;
-  }
-}
-
-inline Isa BestIsa() {
-  static const Isa best = [] {
-    for (Isa isa : {Isa::kVnni, Isa::kAvx2, Isa::kNeon})
-      if (IsSupported(isa)) return isa;
-    return Isa::kPlain;
-  }();
-  return best;
-}
 
 template <int W>
 void RunTile(Isa isa, const Tile& tile) {

@@ -7,7 +7,6 @@ The Attention module is handed one of three ways to the keys (`Dense`, `Chunk`,
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 from typing import Protocol
 
 from flax import linen as nn
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 from chatjax import config as config_lib
 from chatjax.nn import cache as cache_lib
 from chatjax.nn import layers
+from chatjax.nn import paged
 from chatjax.nn import quant
 from chatjax.nn import rope
 
@@ -44,93 +44,10 @@ class Dense:
   def __call__(self, q_TKGH, k_TKH, v_TKH, cache, window):
     logits_KGTS = jnp.einsum('TKGH,SKH->KGTS', q_TKGH, k_TKH)
     position = jnp.arange(q_TKGH.shape[0])
-    visible_TS = _visible(position, position, window)
+    visible_TS = paged.visible(position, position, window)
     logits_KGTS = jnp.where(visible_TS[None, None], logits_KGTS, -jnp.inf)
     probs_KGTS = jax.nn.softmax(logits_KGTS, axis=-1)
     return jnp.einsum('KGTS,SKH->TKGH', probs_KGTS, v_TKH), cache
-
-
-def _visible(query_T, key_S, window):
-  """bool[T, S]: causal, and within the window if there is one."""
-  visible_TS = key_S[None, :] <= query_T[:, None]
-  if window is not None:
-    visible_TS &= key_S[None, :] > query_T[:, None] - window
-  return visible_TS
-
-
-def over_pages(
-  q_TKGH: jax.Array,
-  cache: cache_lib.LayerCache,
-  table_P: jax.Array,
-  positions_T: jax.Array,
-  window: int | None,
-) -> jax.Array:
-  """Attention of T positions of one sequence over its pages.
-
-  Walks the pages in absolute order with one running (max, sum, accumulator),
-  so the bits depend on the sequence alone: a page that nobody sees leaves
-  all three as they were.
-
-  Returns:
-    f32[T, K, G, H].
-  """
-  size = cache.page_size
-  T, K, G, H = q_TKGH.shape
-  last_position = jnp.max(positions_T)
-
-  def block(j, carry):
-    k_SKH = cache.k[table_P[j]].astype(jnp.float32)
-    v_SKH = cache.v[table_P[j]].astype(jnp.float32)
-    position_S = j * size + jnp.arange(size)
-    # Beyond the last query stands what a page's former owner left, perhaps
-    # NaN: 0 * NaN would carry it into this sequence.
-    is_written_S = position_S <= last_position
-    v_SKH = jnp.where(is_written_S[:, None, None], v_SKH, 0.0)
-    visible_TS = _visible(positions_T, position_S, window)
-    return _fold(carry, q_TKGH, k_SKH, v_SKH, visible_TS)
-
-  first = 0
-  if window is not None:
-    first = jnp.maximum(jnp.min(positions_T) - window + 1, 0) // size
-  last = last_position // size
-  start = (
-    jnp.full((K, T, G), -jnp.inf),
-    jnp.zeros((K, T, G)),
-    jnp.zeros((K, T, G, H)),
-  )
-  _, sum_KTG, acc_KTGH = lax.fori_loop(first, last + 1, block, start)
-  return jnp.moveaxis(acc_KTGH / sum_KTG[..., None], 0, 1)
-
-
-def _fold(carry, q_TKGH, k_SKH, v_SKH, visible_TS):
-  """Adds a block of keys to a running softmax (arXiv:1805.02867).
-
-  Args:
-    carry: the largest logit so far, the sum of exp(logit - largest), and the
-      same sum weighted by the values.
-    q_TKGH: scaled queries.
-    k_SKH: keys.
-    v_SKH: values.
-    visible_TS: which query sees which key.
-  """
-  max_KTG, sum_KTG, acc_KTGH = carry
-  logits_KTGS = jnp.einsum('TKGH,SKH->KTGS', q_TKGH, k_SKH)
-  logits_KTGS = jnp.where(visible_TS[None, :, None, :], logits_KTGS, -jnp.inf)
-  new_max = jnp.maximum(max_KTG, logits_KTGS.max(axis=-1))
-  # A row that has seen nothing yet keeps max = -inf: subtract 0 instead.
-  shift = jnp.where(new_max == -jnp.inf, 0.0, new_max)
-  weight_KTGS = jnp.exp(logits_KTGS - shift[..., None])
-  decay = jnp.exp(max_KTG - shift)
-  new_sum = sum_KTG * decay + weight_KTGS.sum(axis=-1)
-  new_acc = acc_KTGH * decay[..., None] + jnp.einsum(
-    'KTGS,SKH->KTGH', weight_KTGS, v_SKH
-  )
-  live = visible_TS.any(axis=-1)[None, :, None]
-  return (
-    jnp.where(live, new_max, max_KTG),
-    jnp.where(live, new_sum, sum_KTG),
-    jnp.where(live[..., None], new_acc, acc_KTGH),
-  )
 
 
 @jax.tree_util.register_dataclass
@@ -141,10 +58,16 @@ class Chunk:
   Attributes:
     table_P: i32[P], the sequence's pages.
     positions_T: i32[T]; the first is a multiple of T.
+    live_T: bool[T], positions before the padding.
+    method: see `paged.Method`.
   """
 
   table_P: jax.Array
   positions_T: jax.Array
+  live_T: jax.Array
+  method: paged.Method = dataclasses.field(
+    default='map', metadata={'static': True}
+  )
 
   def __call__(self, q_TKGH, k_TKH, v_TKH, cache, window):
     size = cache.page_size
@@ -152,8 +75,11 @@ class Chunk:
       self.table_P, self.positions_T[0] // size, k_TKH.shape[0] // size
     )
     cache = cache_lib.write_chunk(cache, k_TKH, v_TKH, pages_J)
-    out = over_pages(q_TKGH, cache, self.table_P, self.positions_T, window)
-    return out, cache
+    out_TKGH = paged.of_one(
+        q_TKGH, cache, self.table_P, self.positions_T, self.live_T,
+        window=window, method=self.method,
+    )  # fmt: skip
+    return out_TKGH, cache
 
 
 @jax.tree_util.register_dataclass
@@ -167,15 +93,14 @@ class Rows:
   Attributes:
     tables_BP: i32[B, P].
     positions_B: i32[B].
-    live_B: bool[B]; a dead row's output is zeros.
-    batching: 'map' runs row after row and skips dead ones (best on a CPU),
-      'vmap' runs all at once.
+    live_B: bool[B]; a dead row's output is not to be used.
+    method: see `paged.Method`.
   """
 
   tables_BP: jax.Array
   positions_B: jax.Array
   live_B: jax.Array
-  batching: Literal['map', 'vmap'] = dataclasses.field(
+  method: paged.Method = dataclasses.field(
     default='map', metadata={'static': True}
   )
 
@@ -189,20 +114,11 @@ class Rows:
     cache = cache_lib.write_rows(
       cache, k_BKH, v_BKH, page_B, self.positions_B % size
     )
-
-    def row(q_KGH, table_P, position):
-      return over_pages(q_KGH[None], cache, table_P, position[None], window)[0]
-
-    args = (q_BKGH, self.tables_BP, self.positions_B)
-    if self.batching == 'vmap':
-      return jax.vmap(row)(*args), cache
-
-    def live_row(live_and_args):
-      live, row_args = live_and_args
-      zeros = jnp.zeros(q_BKGH.shape[1:])
-      return lax.cond(live, lambda: row(*row_args), lambda: zeros)
-
-    return lax.map(live_row, (self.live_B, args)), cache
+    out_BKGH = paged.of_each(
+        q_BKGH, cache, self.tables_BP, self.positions_B, self.live_B,
+        window=window, method=self.method,
+    )  # fmt: skip
+    return out_BKGH, cache
 
 
 class Attention(nn.Module):

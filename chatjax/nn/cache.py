@@ -3,6 +3,9 @@
 A sequence owns a table of page numbers for each kind of layer; position p lives
 in page `table[p // S]` at offset `p % S`. Page 0 is nobody's: rows that are not
 in use write there.
+
+Keys stand with the positions last, values with the head last: so attention
+never adds up across a vector, and a head of a page lies in one piece.
 """
 
 from __future__ import annotations
@@ -20,14 +23,23 @@ TRASH_PAGE = 0
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LayerCache:
-  """One layer's pages: k and v, each float[pages, S, K, H]."""
+  """One layer's pages.
+
+  Attributes:
+    k: [pages, K, H, S] in float32, bfloat16 or int8.
+    v: [pages, K, S, H], likewise.
+    k_scale, v_scale: f32[pages, K, S] beside int8: one factor per position
+      and head. None beside floats.
+  """
 
   k: jax.Array
   v: jax.Array
+  k_scale: jax.Array | None = None
+  v_scale: jax.Array | None = None
 
   @property
   def page_size(self) -> int:
-    return self.k.shape[1]
+    return self.k.shape[-1]
 
 
 Cache = tuple[LayerCache, ...]
@@ -38,11 +50,31 @@ def init(
     head_dim: int, dtype: str,
 ) -> Cache:  # fmt: skip
   """A cache of zeros, every layer with so many pages."""
+  P, S, K, H = pages_of_layer, page_size, num_kv_heads, head_dim
 
-  def zeros(num_pages):
-    return jnp.zeros((num_pages, page_size, num_kv_heads, head_dim), dtype)
+  def scale(pages):
+    return jnp.zeros((pages, K, S)) if dtype == 'int8' else None
 
-  return tuple(LayerCache(zeros(n), zeros(n)) for n in pages_of_layer)
+  return tuple(
+    LayerCache(
+      k=jnp.zeros((pages, K, H, S), dtype),
+      v=jnp.zeros((pages, K, S, H), dtype),
+      k_scale=scale(pages),
+      v_scale=scale(pages),
+    )
+    for pages in P
+  )
+
+
+def _stored(
+  x_TKH: jax.Array, dtype: jnp.dtype
+) -> tuple[jax.Array, jax.Array | None]:
+  """Keys or values as the cache keeps them, and their scale [T, K]."""
+  if dtype != jnp.int8:
+    return x_TKH.astype(dtype), None
+  scale_TK = jnp.max(jnp.abs(x_TKH), axis=-1) / 127
+  divisor_TK = jnp.where(scale_TK == 0, 1.0, scale_TK)
+  return jnp.round(x_TKH / divisor_TK[..., None]).astype(jnp.int8), scale_TK
 
 
 def write_chunk(
@@ -57,13 +89,17 @@ def write_chunk(
     pages_J: i32[J], the pages that hold them.
   """
   size = cache.page_size
-  k, v = cache.k, cache.v
+  k, v, k_scale, v_scale = cache.k, cache.v, cache.k_scale, cache.v_scale
+  k_TKH, k_scale_TK = _stored(k_TKH, k.dtype)
+  v_TKH, v_scale_TK = _stored(v_TKH, v.dtype)
   for j in range(k_TKH.shape[0] // size):
     part = slice(j * size, (j + 1) * size)
-    start = (pages_J[j], 0, 0, 0)
-    k = lax.dynamic_update_slice(k, k_TKH[None, part].astype(k.dtype), start)
-    v = lax.dynamic_update_slice(v, v_TKH[None, part].astype(v.dtype), start)
-  return LayerCache(k, v)
+    k = _put(k, k_TKH[part].transpose(1, 2, 0), pages_J[j])
+    v = _put(v, v_TKH[part].transpose(1, 0, 2), pages_J[j])
+    if k_scale is not None:
+      k_scale = _put(k_scale, k_scale_TK[part].T, pages_J[j])
+      v_scale = _put(v_scale, v_scale_TK[part].T, pages_J[j])
+  return LayerCache(k, v, k_scale, v_scale)
 
 
 def write_rows(
@@ -75,12 +111,28 @@ def write_rows(
 ) -> LayerCache:
   """Writes one position of each row's sequence."""
   # One small update per row: XLA's scatter is a slow loop on a CPU.
-  k, v = cache.k, cache.v
+  k, v, k_scale, v_scale = cache.k, cache.v, cache.k_scale, cache.v_scale
+  k_BKH, k_scale_BK = _stored(k_BKH, k.dtype)
+  v_BKH, v_scale_BK = _stored(v_BKH, v.dtype)
   for b in range(k_BKH.shape[0]):
-    start = (page_B[b], offset_B[b], 0, 0)
-    k = lax.dynamic_update_slice(k, k_BKH[None, None, b].astype(k.dtype), start)
-    v = lax.dynamic_update_slice(v, v_BKH[None, None, b].astype(v.dtype), start)
-  return LayerCache(k, v)
+    page, offset = page_B[b], offset_B[b]
+    k = _put(k, k_BKH[b][:, :, None], page, (0, 0, offset))
+    v = _put(v, v_BKH[b][:, None], page, (0, offset, 0))
+    if k_scale is not None:
+      k_scale = _put(k_scale, k_scale_BK[b][:, None], page, (0, offset))
+      v_scale = _put(v_scale, v_scale_BK[b][:, None], page, (0, offset))
+  return LayerCache(k, v, k_scale, v_scale)
+
+
+def _put(
+  pages: jax.Array,
+  x: jax.Array,
+  page: jax.Array,
+  place: tuple[jax.Array | int, ...] | None = None,
+) -> jax.Array:
+  """Puts `x` into one page, from its beginning or from `place` on."""
+  place = place or (0,) * x.ndim
+  return lax.dynamic_update_slice(pages, x[None], (page, *place))
 
 
 # Whole pages of a sequence. Layers of one kind share a page pool, so a page is
@@ -95,36 +147,30 @@ def copy_page(
   pool_of_layer: Sequence[int],
 ) -> Cache:
   """Copies one page on every layer (a forked sequence's tail)."""
-  pages = read_page(cache, source, pool_of_layer=pool_of_layer)
-  return write_page(cache, target, pages, pool_of_layer=pool_of_layer)
+  page = read_page(cache, source, pool_of_layer=pool_of_layer)
+  return write_page(cache, target, page, pool_of_layer=pool_of_layer)
 
 
 def read_page(
   cache: Cache, page: tuple[jax.Array, ...], *, pool_of_layer: Sequence[int]
-) -> jax.Array:
-  """One page of every layer, keys before values: float[L, 2, S, K, H]."""
-  return jnp.stack([
-      jnp.stack([layer.k[page[pool]], layer.v[page[pool]]])
-      for layer, pool in zip(cache, pool_of_layer, strict=True)
-  ])  # fmt: skip
+) -> LayerCache:
+  """One page of every layer, stacked: [L, ...] instead of [pages, ...]."""
+  pages = [
+    jax.tree.map(lambda x, n=page[pool]: x[n], layer)
+    for layer, pool in zip(cache, pool_of_layer, strict=True)
+  ]
+  return jax.tree.map(lambda *layers: jnp.stack(layers), *pages)
 
 
 def write_page(
   cache: Cache,
   page: tuple[jax.Array, ...],
-  x_L2SKH: jax.Array,
+  saved: LayerCache,
   *,
   pool_of_layer: Sequence[int],
 ) -> Cache:
   """Puts what `read_page` returned into a page of every layer."""
-
-  def put(x, one_SKH, number):
-    return lax.dynamic_update_slice(x, one_SKH[None], (number, 0, 0, 0))
-
   return tuple(
-      LayerCache(
-          put(layer.k, x_L2SKH[i, 0], page[pool]),
-          put(layer.v, x_L2SKH[i, 1], page[pool]),
-      )
-      for i, (layer, pool) in enumerate(zip(cache, pool_of_layer, strict=True))
-  )  # fmt: skip
+    jax.tree.map(lambda x, y, i=i, n=page[pool]: _put(x, y[i], n), layer, saved)
+    for i, (layer, pool) in enumerate(zip(cache, pool_of_layer, strict=True))
+  )

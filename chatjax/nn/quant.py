@@ -1,7 +1,8 @@
 """The one matrix product that all layers use, for every form of a weight.
 
-Without the native kernel an int8 weight has one scale per output channel. An int8 x int8 -> int32 product is exact, so its result does not depend on how
-many rows it is given. The float work around it is not: XLA may vectorize it
+Without the native kernel an int8 weight has one scale per output channel. An
+int8 x int8 -> int32 product is exact, so its result does not depend on how many
+rows it is given. The float work around it is not: XLA may vectorize it
 differently at another row count. So all float work runs at the program's full
 row count, and only the integer product is narrowed to the live rows, fenced
 off by optimization barriers that keep XLA from fusing across the border.

@@ -11,8 +11,8 @@ import pytest
 from chatjax import types
 from chatjax.engine import device as device_lib
 from chatjax.engine import engine as engine_lib
-from chatjax.engine import programs as programs_lib
 from chatjax.engine import state as state_lib
+from chatjax.nn import paged
 from chatjax.testing import tiny
 from tests.engine.asking import PROMPTS
 from tests.engine.asking import request
@@ -108,7 +108,7 @@ def test_d7_another_engine_gives_the_same(one_engine):
 def test_rows_at_once_keep_the_contract_too(one_engine, monkeypatch):
   """Accelerators run the rows of a program together, not in turn."""
   want = run(one_engine, request())[0]
-  monkeypatch.setattr(programs_lib, 'batching', lambda: 'vmap')
+  monkeypatch.setattr(paged, 'best_method', lambda: 'vmap')
   engine = engine_lib.Engine(tiny.weights('gemma3', 'int8'), tiny.ENGINE)
   alone = run(engine, request())[0]
   mates = [request(p, seed=9, temperature=2.0) for p in PROMPTS.values()]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from chatjax import config as config_lib
+from chatjax.native import kernels
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
 from chatjax.nn import quant
@@ -43,12 +44,15 @@ def random_ids(n, seed=1):
   return np.random.default_rng(seed).integers(0, 259, n).astype(np.int32)
 
 
-def by_programs(model, params, ids, num_prefill, batching='map'):
+def by_programs(
+  model, params, ids, num_prefill, method='map', cache_dtype='float32'
+):
   """Logits of every position: chunks first, then one decode row."""
-  cache, out = new_cache(model.config), []
+  cache, out = new_cache(model.config, cache_dtype), []
   for start in range(0, num_prefill, CHUNK):
     positions = jnp.arange(start, start + CHUNK)
-    attend = attention.Chunk(jnp.asarray(TABLE), positions)
+    live = jnp.ones(CHUNK, bool)
+    attend = attention.Chunk(jnp.asarray(TABLE), positions, live, method)
     x, cache = model.hidden(
         params, jnp.asarray(ids[start : start + CHUNK]), positions,
         for_all(model.config, attend), cache,
@@ -58,7 +62,7 @@ def by_programs(model, params, ids, num_prefill, batching='map'):
   for position in range(num_prefill, len(ids)):
     positions = jnp.asarray([0, position], jnp.int32)
     attend = attention.Rows(
-      tables, positions, jnp.asarray([False, True]), batching
+      tables, positions, jnp.asarray([False, True]), method
     )
     tokens = jnp.asarray([7, ids[position]])
     x, cache = model.hidden(
@@ -68,17 +72,40 @@ def by_programs(model, params, ids, num_prefill, batching='map'):
   return np.concatenate(out)
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'int8'])
-@pytest.mark.parametrize('batching', ['map', 'vmap'])
-def test_programs_equal_dense_forward(family, dtype, batching):
+NATIVE = pytest.mark.skipif(
+  not kernels.is_available(), reason='the native kernels were not built'
+)
+METHODS = ['map', 'vmap', pytest.param('native', marks=NATIVE)]
+
+
+@pytest.mark.parametrize(
+  'dtype',
+  ['float32', 'int8_channel', pytest.param('int8_grouped', marks=NATIVE)],
+)
+@pytest.mark.parametrize('method', METHODS)
+def test_programs_equal_dense_forward(family, dtype, method):
   model = transformer.Transformer(tiny.CONFIGS[family], dtype)
   params = model.init(jax.random.key(0))
   ids = random_ids(50)
   dense = np.asarray(model.dense(params, jnp.asarray(ids)))
-  ours = by_programs(model, params, ids, 32, batching)
+  ours = by_programs(model, params, ids, 32, method)
   # Integer products amplify a rounding that flips.
   tolerance = 1e-5 if dtype == 'float32' else 0.05
   np.testing.assert_allclose(ours, dense, atol=tolerance * np.abs(dense).max())
+
+
+@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize(
+  ('cache_dtype', 'tolerance'), [('bfloat16', 0.02), ('int8', 0.04)]
+)
+def test_small_caches_are_close(family, method, cache_dtype, tolerance):
+  model = transformer.Transformer(tiny.CONFIGS[family], 'float32')
+  params = model.init(jax.random.key(0))
+  ids = random_ids(50)
+  want = by_programs(model, params, ids, 32, method)
+  ours = by_programs(model, params, ids, 32, method, cache_dtype)
+  error = np.abs(ours - want).max() / np.abs(want).max()
+  assert 1e-4 < error < tolerance
 
 
 def test_bfloat16_is_close_to_float32(family):

@@ -1,0 +1,177 @@
+"""Attention over cache pages, by the native kernel or in JAX.
+
+Both walk the pages in absolute order with one running (max, sum, accumulator),
+so the bits of a position depend on its own sequence alone: a page that nobody
+sees leaves all three as they were. Their bits are not each other's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from chatjax.native import kernels
+from chatjax.nn import cache as cache_lib
+
+# 'native' is the CPU kernel; in JAX, rows run one after another and dead ones
+# are skipped ('map'), or all run at once ('vmap', for accelerators).
+Method = Literal['native', 'map', 'vmap']
+
+
+def best_method() -> Method:
+  """What suits the default device."""
+  if kernels.is_available():
+    return 'native'
+  return 'map' if jax.default_backend() == 'cpu' else 'vmap'
+
+
+def of_one(
+  q_TKGH: jax.Array,
+  cache: cache_lib.LayerCache,
+  table_P: jax.Array,
+  positions_T: jax.Array,
+  live_T: jax.Array,
+  *,
+  window: int | None,
+  method: Method,
+) -> jax.Array:
+  """Attention of positions of one sequence: f32[T, K, G, H].
+
+  Args:
+    q_TKGH: scaled queries.
+    cache: the layer's pages.
+    table_P: i32[P], the sequence's.
+    positions_T: i32[T].
+    live_T: bool[T]; the outputs of other positions are not to be used.
+    window: positions that are seen, or None for all.
+    method: how it is computed.
+  """
+  if method == 'native':
+    return _native(q_TKGH, cache, table_P[None], positions_T, live_T, window)
+  return _walk(q_TKGH, cache, table_P, positions_T, window)
+
+
+def of_each(
+  q_BKGH: jax.Array,
+  cache: cache_lib.LayerCache,
+  tables_BP: jax.Array,
+  positions_B: jax.Array,
+  live_B: jax.Array,
+  *,
+  window: int | None,
+  method: Method,
+) -> jax.Array:
+  """Attention of one position of each of B sequences; see `of_one`."""
+  if method == 'native':
+    return _native(q_BKGH, cache, tables_BP, positions_B, live_B, window)
+
+  def row(q_KGH, table_P, position):
+    return _walk(q_KGH[None], cache, table_P, position[None], window)[0]
+
+  args = (q_BKGH, tables_BP, positions_B)
+  if method == 'vmap':
+    return jax.vmap(row)(*args)
+
+  def live_row(live_and_args):
+    live, row_args = live_and_args
+    zeros = jnp.zeros(q_BKGH.shape[1:])
+    return lax.cond(live, lambda: row(*row_args), lambda: zeros)
+
+  return lax.map(live_row, (live_B, args))
+
+
+def _native(q_TKGH, cache, tables_RP, positions_T, live_T, window):
+  none = jnp.zeros(0)
+  return kernels.attention(
+    q_TKGH, cache.k, cache.v,
+    none if cache.k_scale is None else cache.k_scale,
+    none if cache.v_scale is None else cache.v_scale,
+    tables_RP, positions_T, live_T, window=window or 0,
+  )  # fmt: skip
+
+
+def _walk(
+  q_TKGH: jax.Array,
+  cache: cache_lib.LayerCache,
+  table_P: jax.Array,
+  positions_T: jax.Array,
+  window: int | None,
+) -> jax.Array:
+  """Attention of T positions of one sequence in JAX."""
+  size = cache.page_size
+  T, K, G, H = q_TKGH.shape
+  last_position = jnp.max(positions_T)
+
+  def block(j, carry):
+    position_S = j * size + jnp.arange(size)
+    k_KHS, v_KSH = _page(cache, table_P[j], position_S <= last_position)
+    visible_TS = visible(positions_T, position_S, window)
+    return _fold(carry, q_TKGH, k_KHS, v_KSH, visible_TS)
+
+  first = 0
+  if window is not None:
+    first = jnp.maximum(jnp.min(positions_T) - window + 1, 0) // size
+  last = last_position // size
+  start = (
+    jnp.full((K, T, G), -jnp.inf),
+    jnp.zeros((K, T, G)),
+    jnp.zeros((K, T, G, H)),
+  )
+  _, sum_KTG, acc_KTGH = lax.fori_loop(first, last + 1, block, start)
+  return jnp.moveaxis(acc_KTGH / sum_KTG[..., None], 0, 1)
+
+
+def _page(cache, page, is_written_S) -> tuple[jax.Array, jax.Array]:
+  """Keys f32[K, H, S] and values f32[K, S, H] of a page."""
+  k_KHS = cache.k[page].astype(jnp.float32)
+  v_KSH = cache.v[page].astype(jnp.float32)
+  if cache.k_scale is not None:
+    k_KHS *= cache.k_scale[page][:, None, :]
+    v_KSH *= cache.v_scale[page][:, :, None]
+  # Beyond the last query stands what a page's former owner left, perhaps NaN:
+  # 0 * NaN would carry it into this sequence.
+  return k_KHS, jnp.where(is_written_S[None, :, None], v_KSH, 0.0)
+
+
+def visible(
+  query_T: jax.Array, key_S: jax.Array, window: int | None
+) -> jax.Array:
+  """bool[T, S]: causal, and within the window if there is one."""
+  visible_TS = key_S[None, :] <= query_T[:, None]
+  if window is not None:
+    visible_TS &= key_S[None, :] > query_T[:, None] - window
+  return visible_TS
+
+
+def _fold(carry, q_TKGH, k_KHS, v_KSH, visible_TS):
+  """Adds a block of keys to a running softmax (arXiv:1805.02867).
+
+  Args:
+    carry: the largest logit so far, the sum of exp(logit - largest), and the
+      same sum weighted by the values.
+    q_TKGH: scaled queries.
+    k_KHS: keys.
+    v_KSH: values.
+    visible_TS: which query sees which key.
+  """
+  max_KTG, sum_KTG, acc_KTGH = carry
+  logits_KTGS = jnp.einsum('TKGH,KHS->KTGS', q_TKGH, k_KHS)
+  logits_KTGS = jnp.where(visible_TS[None, :, None, :], logits_KTGS, -jnp.inf)
+  new_max = jnp.maximum(max_KTG, logits_KTGS.max(axis=-1))
+  # A row that has seen nothing yet keeps max = -inf: subtract 0 instead.
+  shift = jnp.where(new_max == -jnp.inf, 0.0, new_max)
+  weight_KTGS = jnp.exp(logits_KTGS - shift[..., None])
+  decay = jnp.exp(max_KTG - shift)
+  new_sum = sum_KTG * decay + weight_KTGS.sum(axis=-1)
+  new_acc = acc_KTGH * decay[..., None] + jnp.einsum(
+    'KTGS,KSH->KTGH', weight_KTGS, v_KSH
+  )
+  live = visible_TS.any(axis=-1)[None, :, None]
+  return (
+    jnp.where(live, new_max, max_KTG),
+    jnp.where(live, new_sum, sum_KTG),
+    jnp.where(live[..., None], new_acc, acc_KTGH),
+  )
