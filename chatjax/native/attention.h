@@ -1,6 +1,6 @@
-// Attention over cache pages: the queries of a position against the keys and
-// values of its sequence, page after page in absolute order, with one running
-// softmax (arXiv:1805.02867).
+// Attention over cache pages: new keys and values are written, then the queries
+// of each position meet the keys and values of its sequence, page after page in
+// absolute order, with one running softmax (arXiv:1805.02867).
 //
 // Every number has one order of float operations, the same on all paths, that
 // depends on its own sequence alone: not on how many positions there are, nor
@@ -18,14 +18,11 @@
 
 #include "isa.h"
 #include "parallel.h"
+#include "vec.h"
 
 namespace chatjax {
 
 enum class Element { kFloat32, kBfloat16, kInt8 };
-
-struct Bfloat16 {
-  uint16_t bits;
-};
 
 struct Attention {
   int64_t T, K, G, H;           // positions, key/value heads, queries each, width
@@ -34,10 +31,12 @@ struct Attention {
   int64_t window;               // positions seen, or 0 for all
   const float* q;               // [T, K, G, H], scaled
   Element type;                 // of keys and values
-  const void* k;                // [pages, K, H, S]
-  const void* v;                // [pages, K, S, H]
-  const float* k_scale;         // [pages, K, S] beside int8, else null
-  const float* v_scale;         // [pages, K, S] beside int8, else null
+  const float* new_k;           // [T, K, H], to be written first
+  const float* new_v;           // [T, K, H]
+  void* k;                      // [pages, K, H, S]
+  void* v;                      // [pages, K, S, H]
+  float* k_scale;               // [pages, K, S] beside int8, else null
+  float* v_scale;               // [pages, K, S] beside int8, else null
   const int32_t* tables;        // [num_tables, P]
   const int32_t* positions;     // [T]
   const bool* live;             // [T]; the outputs of other rows are zeros
@@ -53,248 +52,21 @@ inline int64_t ScratchSize(const Attention& a) {
   return kMaxQueries * (Padded(a.S) + Padded(a.H));
 }
 
-namespace plain {
+}  // namespace chatjax
 
-struct Vec {
-  float x[16];
-};
+#define CHATJAX_BODY "attention_inl.h"
+#include "foreach_isa.h"
 
-template <typename F>
-inline Vec Map(F f) {
-  Vec r;
-  for (int i = 0; i < 16; ++i) r.x[i] = f(i);
-  return r;
-}
+namespace chatjax {
 
-inline Vec Set(float x) {
-  return Map([=](int) { return x; });
+inline void WriteOne(const Attention& a, int64_t t, int64_t head,
+                     float* scratch) {
+  CHATJAX_DISPATCH(a.isa, WriteOne(a, t, head, scratch))
 }
-inline Vec Load(const float* x) {
-  return Map([=](int i) { return x[i]; });
-}
-inline Vec Load(const Bfloat16* x) {
-  return Map([=](int i) {
-    const uint32_t word = static_cast<uint32_t>(x[i].bits) << 16;
-    float value;
-    std::memcpy(&value, &word, sizeof value);
-    return value;
-  });
-}
-inline Vec Load(const int8_t* x) {
-  return Map([=](int i) { return static_cast<float>(x[i]); });
-}
-inline void Store(Vec a, float* to) { std::copy_n(a.x, 16, to); }
-inline Vec Add(Vec a, Vec b) {
-  return Map([&](int i) { return a.x[i] + b.x[i]; });
-}
-inline Vec Sub(Vec a, Vec b) {
-  return Map([&](int i) { return a.x[i] - b.x[i]; });
-}
-inline Vec Mul(Vec a, Vec b) {
-  return Map([&](int i) { return a.x[i] * b.x[i]; });
-}
-inline Vec Fma(Vec a, Vec b, Vec c) {
-  return Map([&](int i) { return std::fma(a.x[i], b.x[i], c.x[i]); });
-}
-inline Vec Max(Vec a, Vec b) {
-  return Map([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });
-}
-// `low` where x is below it; NaN stays.
-inline Vec ClampBelow(Vec a, float low) {
-  return Map([&](int i) { return low > a.x[i] ? low : a.x[i]; });
-}
-// x * 2^n, with n in the low bits of `shifted`.
-inline Vec ScaleByPowerOf2(Vec a, Vec shifted) {
-  return Map([&](int i) {
-    uint32_t word, n;
-    std::memcpy(&word, &a.x[i], sizeof word);
-    std::memcpy(&n, &shifted.x[i], sizeof n);
-    word += n << 23;
-    float value;
-    std::memcpy(&value, &word, sizeof value);
-    return value;
-  });
-}
-
-#include "attention_inl.h"
-
-}  // namespace plain
-
-#if defined(__x86_64__)
-
-CHATJAX_BEGIN_TARGET("avx2,fma")
-namespace avx2 {
-
-struct Vec {
-  __m256 a, b;
-};
-
-inline Vec Set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-inline Vec Load(const float* x) {
-  return {_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8)};
-}
-inline __m256 Widen(const Bfloat16* x) {
-  const auto* from = reinterpret_cast<const __m128i*>(x);
-  const __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128(from));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
-}
-inline Vec Load(const Bfloat16* x) { return {Widen(x), Widen(x + 8)}; }
-inline __m256 Widen(const int8_t* x) {
-  const auto* from = reinterpret_cast<const __m128i*>(x);
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from)));
-}
-inline Vec Load(const int8_t* x) { return {Widen(x), Widen(x + 8)}; }
-inline void Store(Vec a, float* to) {
-  _mm256_storeu_ps(to, a.a);
-  _mm256_storeu_ps(to + 8, a.b);
-}
-inline Vec Add(Vec a, Vec b) {
-  return {_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)};
-}
-inline Vec Sub(Vec a, Vec b) {
-  return {_mm256_sub_ps(a.a, b.a), _mm256_sub_ps(a.b, b.b)};
-}
-inline Vec Mul(Vec a, Vec b) {
-  return {_mm256_mul_ps(a.a, b.a), _mm256_mul_ps(a.b, b.b)};
-}
-inline Vec Fma(Vec a, Vec b, Vec c) {
-  return {_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)};
-}
-// As `a > b ? a : b`: where one is NaN, the second.
-inline Vec Max(Vec a, Vec b) {
-  return {_mm256_max_ps(a.a, b.a), _mm256_max_ps(a.b, b.b)};
-}
-inline Vec ClampBelow(Vec a, float low) { return Max(Set(low), a); }
-inline __m256 ScaleByPowerOf2(__m256 a, __m256 shifted) {
-  const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
-  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), n));
-}
-inline Vec ScaleByPowerOf2(Vec a, Vec shifted) {
-  return {ScaleByPowerOf2(a.a, shifted.a), ScaleByPowerOf2(a.b, shifted.b)};
-}
-
-#include "attention_inl.h"
-
-}  // namespace avx2
-CHATJAX_END_TARGET
-
-CHATJAX_BEGIN_TARGET("avx512f")
-namespace avx512 {
-
-using Vec = __m512;
-
-inline Vec Set(float x) { return _mm512_set1_ps(x); }
-inline Vec Load(const float* x) { return _mm512_loadu_ps(x); }
-inline Vec Load(const Bfloat16* x) {
-  const auto* from = reinterpret_cast<const __m256i*>(x);
-  const __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
-}
-inline Vec Load(const int8_t* x) {
-  const auto* from = reinterpret_cast<const __m128i*>(x);
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from)));
-}
-inline void Store(Vec a, float* to) { _mm512_storeu_ps(to, a); }
-inline Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
-inline Vec Sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
-inline Vec Mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
-inline Vec Fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-inline Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
-inline Vec ClampBelow(Vec a, float low) { return Max(Set(low), a); }
-inline Vec ScaleByPowerOf2(Vec a, Vec shifted) {
-  const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
-  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), n));
-}
-
-#include "attention_inl.h"
-
-}  // namespace avx512
-CHATJAX_END_TARGET
-
-#elif defined(__aarch64__)
-
-namespace neon {
-
-struct Vec {
-  float32x4_t x[4];
-};
-
-template <typename F>
-inline Vec Map(F f) {
-  return {{f(0), f(1), f(2), f(3)}};
-}
-
-inline Vec Set(float x) {
-  return Map([=](int) { return vdupq_n_f32(x); });
-}
-inline Vec Load(const float* x) {
-  return Map([=](int i) { return vld1q_f32(x + 4 * i); });
-}
-inline Vec Load(const Bfloat16* x) {
-  return Map([=](int i) {
-    const uint16x4_t part = vld1_u16(&x[4 * i].bits);
-    return vreinterpretq_f32_u32(vshll_n_u16(part, 16));
-  });
-}
-inline Vec Load(const int8_t* x) {
-  return Map([=](int i) {
-    const int8_t padded[8] = {x[4 * i], x[4 * i + 1], x[4 * i + 2],
-                              x[4 * i + 3]};
-    const int16x4_t words = vget_low_s16(vmovl_s8(vld1_s8(padded)));
-    return vcvtq_f32_s32(vmovl_s16(words));
-  });
-}
-inline void Store(Vec a, float* to) {
-  for (int i = 0; i < 4; ++i) vst1q_f32(to + 4 * i, a.x[i]);
-}
-inline Vec Add(Vec a, Vec b) {
-  return Map([&](int i) { return vaddq_f32(a.x[i], b.x[i]); });
-}
-inline Vec Sub(Vec a, Vec b) {
-  return Map([&](int i) { return vsubq_f32(a.x[i], b.x[i]); });
-}
-inline Vec Mul(Vec a, Vec b) {
-  return Map([&](int i) { return vmulq_f32(a.x[i], b.x[i]); });
-}
-inline Vec Fma(Vec a, Vec b, Vec c) {
-  return Map([&](int i) { return vfmaq_f32(c.x[i], a.x[i], b.x[i]); });
-}
-// As `a > b ? a : b`: the instruction treats NaN otherwise.
-inline Vec Max(Vec a, Vec b) {
-  return Map([&](int i) {
-    return vbslq_f32(vcgtq_f32(a.x[i], b.x[i]), a.x[i], b.x[i]);
-  });
-}
-inline Vec ClampBelow(Vec a, float low) { return Max(Set(low), a); }
-inline Vec ScaleByPowerOf2(Vec a, Vec shifted) {
-  return Map([&](int i) {
-    const uint32x4_t n = vshlq_n_u32(vreinterpretq_u32_f32(shifted.x[i]), 23);
-    return vreinterpretq_f32_u32(
-        vaddq_u32(vreinterpretq_u32_f32(a.x[i]), n));
-  });
-}
-
-#include "attention_inl.h"
-
-}  // namespace neon
-
-#endif
 
 inline void AttendTo(const Attention& a, int64_t t, int64_t head,
                      float* scratch) {
-  switch (a.isa) {
-#if defined(__x86_64__)
-    case Isa::kVnni:
-      return avx512::AttendTo(a, t, head, scratch);
-    case Isa::kAvx2:
-      return avx2::AttendTo(a, t, head, scratch);
-#elif defined(__aarch64__)
-    case Isa::kNeon:
-      return neon::AttendTo(a, t, head, scratch);
-#endif
-    default:
-      return plain::AttendTo(a, t, head, scratch);
-  }
+  CHATJAX_DISPATCH(a.isa, AttendTo(a, t, head, scratch))
 }
 
 inline void Run(const Attention& a, const Pool& pool) {
@@ -308,11 +80,16 @@ inline void Run(const Attention& a, const Pool& pool) {
   const int64_t num_rows = rows.size(), units = num_rows * a.K;
   const int64_t chunk =
       std::clamp<int64_t>(units / (8 * pool.num_threads), 1, 8);
-  ParallelFor(pool, units, chunk, [&](int64_t begin, int64_t end) {
-    std::vector<float> scratch(ScratchSize(a));
-    for (int64_t i = begin; i < end; ++i)
-      AttendTo(a, rows[i % num_rows], i / num_rows, scratch.data());
-  });
+  auto each = [&](auto function) {
+    ParallelFor(pool, units, chunk, [&](int64_t begin, int64_t end) {
+      std::vector<float> scratch(ScratchSize(a));
+      for (int64_t i = begin; i < end; ++i)
+        function(a, rows[i % num_rows], i / num_rows, scratch.data());
+    });
+  };
+  // All write before any reads: positions of one sequence may stand together.
+  each(WriteOne);
+  each(AttendTo);
 }
 
 }  // namespace chatjax

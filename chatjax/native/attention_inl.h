@@ -1,29 +1,10 @@
 // Attention of one position's queries over the pages of its sequence. Included
 // once per instruction set, inside that set's namespace, after its `Vec`: 16
-// floats with Set, Load, Store, Add, Sub, Mul, Fma, Max, ScaleByPowerOf2.
+// floats.
 //
 // Lanes are keys while logits are made and parts of a head while values are
 // added up, so nothing is summed across lanes but the sixteen partial sums of
 // the softmax, at the end, as a fixed tree.
-
-// exp(x) for x <= 0; 2e-7 relative. Below -87 it stays at exp(-87); NaN stays.
-static inline Vec Exp(Vec x) {
-  // n is the nearest integer to x / ln 2; it ends in the low bits of `shifted`.
-  const Vec magic = Set(12582912.0f);
-  x = ClampBelow(x, -87.0f);
-  const Vec shifted = Fma(x, Set(1.44269504f), magic);
-  const Vec n = Sub(shifted, magic);
-  // ln 2 in two parts, the first exact in few bits.
-  const Vec r = Fma(n, Set(2.12194440e-4f), Fma(n, Set(-0.693359375f), x));
-  Vec p = Set(1.9875691500e-4f);
-  p = Fma(p, r, Set(1.3981999507e-3f));
-  p = Fma(p, r, Set(8.3334519073e-3f));
-  p = Fma(p, r, Set(4.1665795894e-2f));
-  p = Fma(p, r, Set(1.6666665459e-1f));
-  p = Fma(p, r, Set(5.0000001201e-1f));
-  const Vec y = Add(Fma(Mul(r, r), p, r), Set(1.0f));
-  return ScaleByPowerOf2(y, shifted);
-}
 
 static inline float SumOfLanes(Vec x) {
   float lanes[16];
@@ -31,15 +12,6 @@ static inline float SumOfLanes(Vec x) {
   for (int half = 8; half > 0; half /= 2)
     for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
   return lanes[0];
-}
-
-// Up to 16 elements; the lanes beyond them are zeros.
-template <typename T>
-static inline Vec LoadPart(const T* x, int64_t count) {
-  if (count >= 16) return Load(x);
-  T padded[16] = {};
-  std::copy_n(x, count, padded);
-  return Load(padded);
 }
 
 // Logits of G queries for the keys [begin, end) of a page, in steps of 16.
@@ -131,8 +103,8 @@ static void Attend(const Attention& a, int64_t t, int64_t head,
     const int64_t lo = std::max<int64_t>(oldest - j * a.S, 0);
     const int64_t hi = std::min(position - j * a.S + 1, a.S);
     const int64_t begin = lo / 16 * 16;
-    const T* k = static_cast<const T*>(a.k) + page * a.H * a.S;
-    const T* v = static_cast<const T*>(a.v) + page * a.S * a.H;
+    const T* k = static_cast<T*>(a.k) + page * a.H * a.S;
+    const T* v = static_cast<T*>(a.v) + page * a.S * a.H;
     const float* k_scale = a.k_scale ? a.k_scale + page * a.S : nullptr;
     PageLogits<G>(a, q, k, k_scale, begin, hi, logits, stride);
     for (int g = 0; g < G; ++g) {
@@ -175,5 +147,67 @@ static void AttendTo(const Attention& a, int64_t t, int64_t head,
     case Element::kFloat32: return AttendAll<float>(a, t, head, scratch);
     case Element::kBfloat16: return AttendAll<Bfloat16>(a, t, head, scratch);
     case Element::kInt8: return AttendAll<int8_t>(a, t, head, scratch);
+  }
+}
+
+// A number as the cache keeps it. Int8 was scaled before.
+static inline void Convert(float x, float* to) { *to = x; }
+static inline void Convert(float x, Bfloat16* to) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const uint32_t rounded = bits + 0x7fff + ((bits >> 16) & 1);  // ties to even
+  to->bits = (x == x ? rounded : bits | 0x400000) >> 16;
+}
+static inline void Convert(float x, int8_t* to) {
+  *to = static_cast<int8_t>(std::lrintf(x));
+}
+
+// The largest magnitude; NaN if there is one.
+static inline float Peak(const float* x, int64_t count) {
+  float peak = 0.0f;
+  for (int64_t i = 0; i < count; ++i) {
+    const float magnitude = std::fabs(x[i]);
+    if (!(magnitude <= peak)) peak = magnitude;
+    if (peak != peak) return peak;
+  }
+  return peak;
+}
+
+// Writes one head of a position, `stride` elements apart, into its page.
+template <typename T>
+static void Write(const float* x, int64_t count, T* to, int64_t stride,
+                  float* scale) {
+  float factor = 1.0f;
+  if (scale) {
+    // Infinity and NaN stay in the scale; the numbers are then zeros.
+    const float peak = Peak(x, count);
+    *scale = peak / 127.0f;
+    factor = peak > 1e-30f && peak < 3e38f ? 127.0f / peak : 0.0f;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const float value = scale ? (factor == 0.0f ? 0.0f : x[i] * factor) : x[i];
+    Convert(value, to + i * stride);
+  }
+}
+
+template <typename T>
+static void WriteAs(const Attention& a, int64_t t, int64_t head) {
+  const int64_t position = a.positions[t];
+  const int32_t* table = a.tables + (a.num_tables == 1 ? 0 : t) * a.P;
+  const int64_t page = table[position / a.S] * a.K + head;
+  const int64_t s = position % a.S, from = (t * a.K + head) * a.H;
+  float* k_scale = a.k_scale ? a.k_scale + page * a.S + s : nullptr;
+  float* v_scale = a.v_scale ? a.v_scale + page * a.S + s : nullptr;
+  Write(a.new_k + from, a.H, static_cast<T*>(a.k) + page * a.H * a.S + s, a.S,
+        k_scale);
+  Write(a.new_v + from, a.H, static_cast<T*>(a.v) + (page * a.S + s) * a.H, 1,
+        v_scale);
+}
+
+static void WriteOne(const Attention& a, int64_t t, int64_t head, float*) {
+  switch (a.type) {
+    case Element::kFloat32: return WriteAs<float>(a, t, head);
+    case Element::kBfloat16: return WriteAs<Bfloat16>(a, t, head);
+    case Element::kInt8: return WriteAs<int8_t>(a, t, head);
   }
 }

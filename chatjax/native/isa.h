@@ -61,4 +61,22 @@ inline Isa BestIsa() {
 
 }  // namespace chatjax
 
+// Calls a function of the namespace of an instruction set.
+#if defined(__x86_64__)
+#define CHATJAX_DISPATCH(isa, call) \
+  switch (isa) {                    \
+    case Isa::kVnni:                \
+      return avx512::call;          \
+    case Isa::kAvx2:                \
+      return avx2::call;            \
+    default:                        \
+      return plain::call;           \
+  }
+#elif defined(__aarch64__)
+#define CHATJAX_DISPATCH(isa, call) \
+  return isa == Isa::kNeon ? neon::call : plain::call;
+#else
+#define CHATJAX_DISPATCH(isa, call) return plain::call;
+#endif
+
 #endif  // CHATJAX_NATIVE_ISA_H_

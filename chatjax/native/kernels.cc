@@ -2,6 +2,7 @@
 // their types; shapes are checked here.
 
 #include "attention.h"
+#include "gate.h"
 #include "product.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -35,7 +36,7 @@ ffi::Error Int8Product(ffi::ThreadPool pool, int32_t isa,
   if (!chatjax::IsSupported(path)) {
     return ffi::Error::InvalidArgument("int8 product: no such path here");
   }
-  chatjax::Run({.T = T, .K = K, .N = N,
+  chatjax::Run(chatjax::Product{.T = T, .K = K, .N = N,
                 .x = x.typed_data(), .live = live.typed_data(),
                 .w = w.typed_data(), .sw = sw.typed_data(),
                 .y = y->typed_data(), .isa = path},
@@ -43,16 +44,40 @@ ffi::Error Int8Product(ffi::ThreadPool pool, int32_t isa,
   return ffi::Error::Success();
 }
 
-// Keys and values come as they are stored; scales are there beside int8 only,
-// else they have no elements.
-ffi::Error PagedAttention(ffi::ThreadPool pool, int32_t isa, int64_t window,
-                          ffi::Buffer<ffi::F32> q, ffi::AnyBuffer k,
-                          ffi::AnyBuffer v, ffi::Buffer<ffi::F32> k_scale,
-                          ffi::Buffer<ffi::F32> v_scale,
-                          ffi::Buffer<ffi::S32> tables,
-                          ffi::Buffer<ffi::S32> positions,
-                          ffi::Buffer<ffi::PRED> live,
-                          ffi::ResultBuffer<ffi::F32> out) {
+ffi::Error GatedActivation(ffi::ThreadPool pool, int32_t isa,
+                           int32_t activation, ffi::Buffer<ffi::F32> x,
+                           ffi::Buffer<ffi::PRED> live,
+                           ffi::ResultBuffer<ffi::F32> out) {
+  const auto dims = x.dimensions();
+  if (dims.size() != 3 || dims[1] != 2 ||
+      out->element_count() * 2 != x.element_count() ||
+      live.element_count() != static_cast<size_t>(dims[0])) {
+    return ffi::Error::InvalidArgument("gate: shapes do not agree");
+  }
+  const auto path = isa < 0 ? chatjax::BestIsa() : chatjax::Isa{isa};
+  if (!chatjax::IsSupported(path)) {
+    return ffi::Error::InvalidArgument("gate: no such path here");
+  }
+  chatjax::Run(chatjax::Gate{.T = dims[0], .F = dims[2],
+                .activation = chatjax::Activation{activation},
+                .x = x.typed_data(), .live = live.typed_data(),
+                .out = out->typed_data(), .isa = path},
+               PoolOf(pool));
+  return ffi::Error::Success();
+}
+
+// The pages come as they are stored and are written in place: the last four
+// results are the same memory as their arguments. Scales are there beside int8
+// only, else they have no elements.
+ffi::Error PagedAttention(
+    ffi::ThreadPool pool, int32_t isa, int64_t window, ffi::Buffer<ffi::F32> q,
+    ffi::Buffer<ffi::F32> new_k, ffi::Buffer<ffi::F32> new_v,
+    ffi::Buffer<ffi::S32> tables, ffi::Buffer<ffi::S32> positions,
+    ffi::Buffer<ffi::PRED> live, ffi::AnyBuffer k, ffi::AnyBuffer v,
+    ffi::Buffer<ffi::F32> k_scale, ffi::Buffer<ffi::F32> v_scale,
+    ffi::ResultBuffer<ffi::F32> out, ffi::Result<ffi::AnyBuffer> k_out,
+    ffi::Result<ffi::AnyBuffer> v_out, ffi::ResultBuffer<ffi::F32> k_scale_out,
+    ffi::ResultBuffer<ffi::F32> v_scale_out) {
   using chatjax::Element;
   const auto q_dims = q.dimensions(), k_dims = k.dimensions();
   const int64_t T = q_dims[0], K = q_dims[1], G = q_dims[2], H = q_dims[3];
@@ -67,8 +92,16 @@ ffi::Error PagedAttention(ffi::ThreadPool pool, int32_t isa, int64_t window,
       (table_dims[0] != 1 && table_dims[0] != T) ||
       positions.element_count() != static_cast<size_t>(T) ||
       live.element_count() != static_cast<size_t>(T) ||
+      new_k.element_count() != static_cast<size_t>(T * K * H) ||
+      new_v.element_count() != new_k.element_count() ||
       out->element_count() != q.element_count()) {
     return ffi::Error::InvalidArgument("attention: shapes do not agree");
+  }
+  if (k_out->untyped_data() != k.untyped_data() ||
+      v_out->untyped_data() != v.untyped_data() ||
+      k_scale_out->untyped_data() != k_scale.untyped_data() ||
+      v_scale_out->untyped_data() != v_scale.untyped_data()) {
+    return ffi::Error::Internal("attention: the pages are not in place");
   }
   Element type = Element::kInt8;
   if (k.element_type() == ffi::F32) type = Element::kFloat32;
@@ -79,12 +112,13 @@ ffi::Error PagedAttention(ffi::ThreadPool pool, int32_t isa, int64_t window,
   if (!chatjax::IsSupported(path)) {
     return ffi::Error::InvalidArgument("attention: no such path here");
   }
-  chatjax::Run({.T = T, .K = K, .G = G, .H = H, .S = S, .P = table_dims[1],
+  chatjax::Run(chatjax::Attention{.T = T, .K = K, .G = G, .H = H, .S = S, .P = table_dims[1],
                 .num_tables = table_dims[0], .window = window,
                 .q = q.typed_data(), .type = type,
-                .k = k.untyped_data(), .v = v.untyped_data(),
-                .k_scale = is_int8 ? k_scale.typed_data() : nullptr,
-                .v_scale = is_int8 ? v_scale.typed_data() : nullptr,
+                .new_k = new_k.typed_data(), .new_v = new_v.typed_data(),
+                .k = k_out->untyped_data(), .v = v_out->untyped_data(),
+                .k_scale = is_int8 ? k_scale_out->typed_data() : nullptr,
+                .v_scale = is_int8 ? v_scale_out->typed_data() : nullptr,
                 .tables = tables.typed_data(),
                 .positions = positions.typed_data(),
                 .live = live.typed_data(),
@@ -101,12 +135,27 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(ChatjaxAttention, PagedAttention,
                                   .Attr<int32_t>("isa")
                                   .Attr<int64_t>("window")
                                   .Arg<ffi::Buffer<ffi::F32>>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::S32>>()
                                   .Arg<ffi::Buffer<ffi::S32>>()
+                                  .Arg<ffi::Buffer<ffi::PRED>>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>()
+                                  .Ret<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ChatjaxGate, GatedActivation,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Attr<int32_t>("isa")
+                                  .Attr<int32_t>("activation")
+                                  .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::PRED>>()
                                   .Ret<ffi::Buffer<ffi::F32>>());
 

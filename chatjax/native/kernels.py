@@ -27,7 +27,10 @@ BLOCK = 32  # outputs per packed block
 ISAS = {'plain': 0, 'avx2': 1, 'vnni': 2, 'neon': 3}
 _BEST = -1
 
+_ACTIVATIONS = ('silu', 'gelu_tanh')  # likewise by number
+
 _PRODUCT, _ATTENTION = 'chatjax_int8_product', 'chatjax_attention'
+_GATE = 'chatjax_gate'
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +60,7 @@ def _library() -> ctypes.CDLL | None:
   for name, handler in (
     (_PRODUCT, library.ChatjaxInt8Product),
     (_ATTENTION, library.ChatjaxAttention),
+    (_GATE, library.ChatjaxGate),
   ):
     capsule = jax.ffi.pycapsule(handler)
     jax.ffi.register_ffi_target(name, capsule, platform='cpu')
@@ -109,44 +113,75 @@ def int8_product(
   return call(x_TK, live_T, packed, scale, isa=_number(isa))
 
 
+def gate(
+  x_T2F: jax.Array,
+  live_T: jax.Array,
+  *,
+  activation: str,
+  isa: str | None = None,
+) -> jax.Array:
+  """`act(x[:, 0]) * x[:, 1]`, the middle of a gated MLP.
+
+  Args:
+    x_T2F: f32[T, 2, F].
+    live_T: bool[T], rows to compute; the others come back as zeros.
+    activation: 'silu' or 'gelu_tanh'.
+    isa: one of `supported_isas()`; the default is the best.
+
+  Returns:
+    f32[T, F].
+  """
+  assert _library() is not None, 'the native kernels were not built'
+  out = jax.ShapeDtypeStruct((x_T2F.shape[0], x_T2F.shape[2]), jnp.float32)
+  number = np.int32(_ACTIVATIONS.index(activation))
+  return jax.ffi.ffi_call(_GATE, out)(
+    x_T2F, live_T, activation=number, isa=_number(isa)
+  )
+
+
 def attention(
   q_TKGH: jax.Array,
-  k: jax.Array,
-  v: jax.Array,
-  k_scale: jax.Array,
-  v_scale: jax.Array,
+  k_TKH: jax.Array,
+  v_TKH: jax.Array,
   tables_RP: jax.Array,
   positions_T: jax.Array,
   live_T: jax.Array,
+  pages: tuple[jax.Array, ...],
   *,
   window: int = 0,
   isa: str | None = None,
-) -> jax.Array:
-  """Attention of single positions over the pages of their sequences.
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+  """Writes positions into the pages of their sequences, then attends.
 
   The bits of a position depend on its queries and its sequence's pages alone.
 
   Args:
     q_TKGH: f32[T, K, G, H], scaled.
-    k: float32, bfloat16 or int8 [pages, K, H, S].
-    v: likewise [pages, K, S, H].
-    k_scale: f32[pages, K, S] beside int8, else f32[0].
-    v_scale: likewise.
+    k_TKH: f32[T, K, H], the positions' own keys.
+    v_TKH: f32[T, K, H].
     tables_RP: i32[T, P], or i32[1, P] that all positions share.
     positions_T: i32[T].
-    live_T: bool[T]; the outputs of other positions are zeros.
+    live_T: bool[T]; other positions write nothing and get zeros.
+    pages: keys [pages, K, H, S] and values [pages, K, S, H] in float32,
+      bfloat16 or int8, then the scales of both, f32[pages, K, S] beside int8,
+      else f32[0]. Written in place.
     window: positions that are seen, the query's own included; 0 for all.
     isa: one of `supported_isas()`; the default is the best.
 
   Returns:
-    f32[T, K, G, H].
+    f32[T, K, G, H] and the pages.
   """
   assert _library() is not None, 'the native kernels were not built'
-  out = jax.ShapeDtypeStruct(q_TKGH.shape, jnp.float32)
-  return jax.ffi.ffi_call(_ATTENTION, out)(
-    q_TKGH, k, v, k_scale, v_scale, tables_RP, positions_T, live_T,
+  shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (q_TKGH, *pages)]
+  first_page = 6  # among the arguments
+  out_TKGH, *pages = jax.ffi.ffi_call(
+    _ATTENTION, shapes,
+    input_output_aliases={first_page + i: 1 + i for i in range(len(pages))},
+  )(
+    q_TKGH, k_TKH, v_TKH, tables_RP, positions_T, live_T, *pages,
     isa=_number(isa), window=np.int64(window),
   )  # fmt: skip
+  return out_TKGH, tuple(pages)
 
 
 def _number(isa: str | None) -> np.int32:

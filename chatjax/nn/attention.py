@@ -70,15 +70,19 @@ class Chunk:
   )
 
   def __call__(self, q_TKGH, k_TKH, v_TKH, cache, window):
+    if self.method == 'native':
+      return paged.native(
+          q_TKGH, k_TKH, v_TKH, cache, self.table_P[None], self.positions_T,
+          self.live_T, window=window,
+      )  # fmt: skip
     size = cache.page_size
     pages_J = lax.dynamic_slice_in_dim(
       self.table_P, self.positions_T[0] // size, k_TKH.shape[0] // size
     )
     cache = cache_lib.write_chunk(cache, k_TKH, v_TKH, pages_J)
     out_TKGH = paged.of_one(
-        q_TKGH, cache, self.table_P, self.positions_T, self.live_T,
-        window=window, method=self.method,
-    )  # fmt: skip
+      q_TKGH, cache, self.table_P, self.positions_T, window
+    )
     return out_TKGH, cache
 
 
@@ -105,6 +109,11 @@ class Rows:
   )
 
   def __call__(self, q_BKGH, k_BKH, v_BKH, cache, window):
+    if self.method == 'native':
+      return paged.native(
+          q_BKGH, k_BKH, v_BKH, cache, self.tables_BP, self.positions_B,
+          self.live_B, window=window,
+      )  # fmt: skip
     size = cache.page_size
     page_index_B = self.positions_B // size
     page_B = jnp.take_along_axis(self.tables_BP, page_index_B[:, None], axis=1)[

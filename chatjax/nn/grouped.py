@@ -128,6 +128,15 @@ def take_rows(table_VD: GroupedTensor, ids_T: jax.Array) -> jax.Array:
   return rows_TD[:, : table_VD.shape[1]]
 
 
+def gate(
+  x_T2F: jax.Array, live_T: jax.Array | None, activation: str
+) -> jax.Array:
+  """`act(gate) * up` of a gated MLP by the kernel: f32[T, F]."""
+  if live_T is None:
+    live_T = jnp.ones(x_T2F.shape[0], bool)
+  return kernels.gate(x_T2F, live_T, activation=activation)
+
+
 def product(
   x_TK: jax.Array, w_NK: GroupedTensor, live_T: jax.Array | None
 ) -> jax.Array:

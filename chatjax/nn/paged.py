@@ -28,30 +28,27 @@ def best_method() -> Method:
   return 'map' if jax.default_backend() == 'cpu' else 'vmap'
 
 
-def of_one(
+def native(
   q_TKGH: jax.Array,
+  k_TKH: jax.Array,
+  v_TKH: jax.Array,
   cache: cache_lib.LayerCache,
-  table_P: jax.Array,
+  tables_RP: jax.Array,
   positions_T: jax.Array,
   live_T: jax.Array,
   *,
   window: int | None,
-  method: Method,
-) -> jax.Array:
-  """Attention of positions of one sequence: f32[T, K, G, H].
-
-  Args:
-    q_TKGH: scaled queries.
-    cache: the layer's pages.
-    table_P: i32[P], the sequence's.
-    positions_T: i32[T].
-    live_T: bool[T]; the outputs of other positions are not to be used.
-    window: positions that are seen, or None for all.
-    method: how it is computed.
-  """
-  if method == 'native':
-    return _native(q_TKGH, cache, table_P[None], positions_T, live_T, window)
-  return _walk(q_TKGH, cache, table_P, positions_T, window)
+) -> tuple[jax.Array, cache_lib.LayerCache]:
+  """Writes and attends by the kernel; see `kernels.attention`."""
+  scales = cache.k_scale, cache.v_scale
+  out_TKGH, pages = kernels.attention(
+    q_TKGH, k_TKH, v_TKH, tables_RP, positions_T, live_T,
+    (cache.k, cache.v, *(jnp.zeros(0) if x is None else x for x in scales)),
+    window=window or 0,
+  )  # fmt: skip
+  if cache.k_scale is None:
+    pages = pages[:2]
+  return out_TKGH, cache_lib.LayerCache(*pages)
 
 
 def of_each(
@@ -64,12 +61,10 @@ def of_each(
   window: int | None,
   method: Method,
 ) -> jax.Array:
-  """Attention of one position of each of B sequences; see `of_one`."""
-  if method == 'native':
-    return _native(q_BKGH, cache, tables_BP, positions_B, live_B, window)
+  """Attention of one position of each of B sequences in JAX; see `of_one`."""
 
   def row(q_KGH, table_P, position):
-    return _walk(q_KGH[None], cache, table_P, position[None], window)[0]
+    return of_one(q_KGH[None], cache, table_P, position[None], window)[0]
 
   args = (q_BKGH, tables_BP, positions_B)
   if method == 'vmap':
@@ -83,24 +78,22 @@ def of_each(
   return lax.map(live_row, (live_B, args))
 
 
-def _native(q_TKGH, cache, tables_RP, positions_T, live_T, window):
-  none = jnp.zeros(0)
-  return kernels.attention(
-    q_TKGH, cache.k, cache.v,
-    none if cache.k_scale is None else cache.k_scale,
-    none if cache.v_scale is None else cache.v_scale,
-    tables_RP, positions_T, live_T, window=window or 0,
-  )  # fmt: skip
-
-
-def _walk(
+def of_one(
   q_TKGH: jax.Array,
   cache: cache_lib.LayerCache,
   table_P: jax.Array,
   positions_T: jax.Array,
   window: int | None,
 ) -> jax.Array:
-  """Attention of T positions of one sequence in JAX."""
+  """Attention of T positions of one sequence in JAX: f32[T, K, G, H].
+
+  Args:
+    q_TKGH: scaled queries.
+    cache: the layer's pages, with the positions written.
+    table_P: i32[P], the sequence's.
+    positions_T: i32[T].
+    window: positions that are seen, or None for all.
+  """
   size = cache.page_size
   T, K, G, H = q_TKGH.shape
   last_position = jnp.max(positions_T)

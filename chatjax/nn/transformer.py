@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from chatjax import config as config_lib
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
+from chatjax.nn import grouped
 from chatjax.nn import layers
 from chatjax.nn import quant
 from chatjax.nn import rope
@@ -43,8 +44,11 @@ class MLP(nn.Module):
         in_shape=(cfg.embed_dim,), in_axes=('embed',),
         dtype=self.dtype, name='gate_up',
     )(x_TD, live)  # fmt: skip
-    activate = _ACTIVATIONS[cfg.activation]
-    hidden_TF = activate(gate_up_T2F[:, 0]) * gate_up_T2F[:, 1]
+    if self.dtype == 'int8_grouped':
+      hidden_TF = grouped.gate(gate_up_T2F, live, cfg.activation)
+    else:
+      activate = _ACTIVATIONS[cfg.activation]
+      hidden_TF = activate(gate_up_T2F[:, 0]) * gate_up_T2F[:, 1]
     return layers.Linear(
         out_shape=(cfg.embed_dim,), out_axes=('embed',),
         in_shape=(cfg.mlp_dim,), in_axes=('mlp',),
