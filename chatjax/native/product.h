@@ -212,7 +212,7 @@ __attribute__((target("avx2,fma"))) void TileAvx2(const Tile& t) {
 #elif defined(__aarch64__)
 
 template <int W>
-__attribute__((target("+dotprod"))) void TileNeon(const Tile& t) {
+__attribute__((target("arch=armv8.2-a+dotprod"))) void TileNeon(const Tile& t) {
   const uint8x16_t flip = vdupq_n_u8(0x80);
   for (int64_t n = 0; n < kBlock; n += 4) {
     float32x4_t y[W];
