@@ -12,6 +12,7 @@ import importlib.machinery
 import logging
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,6 +109,8 @@ def int8_product(
     f32[T, N].
   """
   assert _library() is not None, 'the native kernels were not built'
+  # The kernel counts the elements of the others, but reads two sizes of x.
+  chex.assert_rank(x_TK, 2)
   out = jax.ShapeDtypeStruct((x_TK.shape[0], num_outputs), jnp.float32)
   call = jax.ffi.ffi_call(_PRODUCT, out)
   return call(x_TK, live_T, packed, scale, isa=_number(isa))
