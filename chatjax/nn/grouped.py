@@ -87,6 +87,8 @@ def _pack(w_NK, packed_shape) -> tuple[np.ndarray, np.ndarray]:
   )
   w_NGk = np.pad(w_NK, padding).reshape(-1, groups, _GROUP)
   scale_NG = np.abs(w_NGk).max(axis=2).astype(np.float32) / np.float32(127)
+  # A scale below the normal numbers is too coarse to keep |value| <= 127.
+  scale_NG[scale_NG < np.finfo(np.float32).tiny] = 0
   divisor_NG = np.where(scale_NG == 0, 1, scale_NG)
   values = np.rint(w_NGk / divisor_NG[..., None]).astype(np.int16) + _OFFSET
   values = values.astype(np.uint8).reshape(blocks, _BLOCK, quads, _LANES)
