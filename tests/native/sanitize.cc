@@ -25,7 +25,8 @@ constexpr uint32_t kNan = 0x7fc00000;
 class Threads {
  public:
   Threads() {
-    for (int i = 0; i < kThreads; ++i) threads_.emplace_back([this] { Loop(); });
+    for (int i = 0; i < kThreads; ++i)
+      threads_.emplace_back([this] { Loop(); });
   }
   ~Threads() {
     {
