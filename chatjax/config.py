@@ -189,6 +189,8 @@ class EngineConfig:
     max_queue: choices that may wait for a row; one more is refused.
     priority_step: later arrivals that one step of priority overtakes.
     prefix_cache: whether prompts share what they begin with.
+    draft_width: rows of a decode step up to which free ones verify guessed
+      tokens; 0 is no speculation.
   """
 
   dtype: Dtype = 'int8'
@@ -203,6 +205,7 @@ class EngineConfig:
   max_queue: int = 256
   priority_step: int = 1000
   prefix_cache: bool = True
+  draft_width: int = 8
 
   def __post_init__(self):
     _check_types(self)
@@ -215,10 +218,9 @@ class EngineConfig:
       self.decode_steps <= self.page_size,
       f'decode_steps={self.decode_steps} is over page_size={self.page_size}.',
     )
-    _check(
-      self.lookahead is None or self.lookahead >= 0,
-      f'lookahead={self.lookahead} must be 0 or more.',
-    )
+    for name in ('lookahead', 'draft_width'):
+      value = getattr(self, name)
+      _check(value is None or value >= 0, f'{name}={value} must be 0 or more.')
     _check(
       self.chunk % self.page_size == 0,
       f'chunk={self.chunk} is not a multiple of page_size={self.page_size}.',
@@ -252,6 +254,11 @@ class EngineConfig:
       rows = 2 * self.max_rows + 1
       tokens = min(tokens, rows * of_a_row * self.page_size)
     return tokens // self.page_size + 2
+
+  @property
+  def num_rows(self) -> int:
+    """Rows of the decode program; one alone would take XLA's slow path."""
+    return max(2, self.max_rows)
 
   @property
   def pages_per_row(self) -> int:

@@ -19,7 +19,10 @@ import dataclasses
 import enum
 import types
 from typing import Any
+from typing import Literal
 from typing import Protocol
+
+Speculation = Literal['off', 'on', 'auto']
 
 MIN_SEED = -(2**63)
 MAX_SEED = 2**63 - 1
@@ -113,6 +116,9 @@ class Request:
     priority: smaller goes first; 0 is the default.
     cache_salt, prompt_cache_key: cached prefixes are shared only by requests
       in which both are the same.
+    speculation: whether likely next tokens are guessed and verified together;
+      'auto' is where it pays. Tokens and log-probabilities are the same.
+    prediction: text that the answer may follow; it is guessed from first.
   """
 
   messages: Sequence[Mapping[str, Any]]
@@ -126,6 +132,8 @@ class Request:
   priority: int = 0
   cache_salt: str | None = None
   prompt_cache_key: str | None = None
+  speculation: Speculation = 'auto'
+  prediction: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,6 +150,7 @@ class TokenRequest:
     cache_salt: prompts share cached prefixes only under the same salt.
     timeout_s: time from submission in which all choices must have ended; None
       is for ever.
+    speculation, prediction_ids: see `Request`.
   """
 
   request_id: str
@@ -154,6 +163,22 @@ class TokenRequest:
   priority: int = 0
   cache_salt: str = ''
   timeout_s: float | None = None
+  speculation: Speculation = 'auto'
+  prediction_ids: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drafted:
+  """What became of tokens that were guessed."""
+
+  accepted: int = 0
+  rejected: int = 0
+
+  def __add__(self, other: Drafted) -> Drafted:
+    return Drafted(
+      accepted=self.accepted + other.accepted,
+      rejected=self.rejected + other.rejected,
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -184,6 +209,9 @@ class Sink(Protocol):
 
   def tokens(self, choice: int, tokens: Sequence[Token]) -> None:
     """Takes the next tokens of a choice, in order."""
+
+  def drafted(self, drafted: Drafted) -> None:
+    """Takes what became of a guess, before the tokens that came of it."""
 
   def finish(self, choice: int, reason: FinishReason) -> None:
     """Takes the end of a choice; the deciding token came before."""
@@ -243,9 +271,11 @@ class Completion:
 
   Attributes:
     num_cached: prompt tokens that came from the prefix cache.
+    drafted: summed over the choices.
   """
 
   choices: tuple[ChoiceResult, ...]
   prompt_ids: tuple[int, ...]
   num_cached: int
   seed: int
+  drafted: Drafted = Drafted()

@@ -19,13 +19,16 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_debug_key_reuse', True)
 
 
-# Engines of one config compile once per run, not once per test.
-_compiled = tempfile.mkdtemp(prefix='chatjax-compiled-')
-atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+# Engines of one config compile once per run, not once per test or worker: the
+# first process makes the folder, the others inherit its name.
+_COMPILED = 'CHATJAX_TEST_COMPILED'
+if _COMPILED not in os.environ:
+  os.environ[_COMPILED] = tempfile.mkdtemp(prefix='chatjax-compiled-')
+  atexit.register(shutil.rmtree, os.environ[_COMPILED], ignore_errors=True)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 if 'CHATJAX_TEST_DEVICES' not in os.environ:
-  jax.config.update('jax_compilation_cache_dir', _compiled)
+  jax.config.update('jax_compilation_cache_dir', os.environ[_COMPILED])
 
 
 def pytest_addoption(parser):

@@ -47,4 +47,4 @@ def _chunks(
     yield from chunks.start()
     for delta in running:
       yield from chunks.add(delta)
-    yield from chunks.end(running.num_cached)
+    yield from chunks.end(running.num_cached, running.drafted)

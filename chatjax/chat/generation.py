@@ -87,6 +87,7 @@ class Generation:
     meta: what is the same on all chunks of the answer.
     num_cached: prompt tokens that were not computed again.
     num_generated: tokens that were counted so far.
+    drafted: what became of guessed tokens so far.
     reasons: why choices have ended, by choice.
     failure: what ended it before its end.
   """
@@ -101,6 +102,7 @@ class Generation:
     self.meta = meta
     self.num_cached = 0
     self.num_generated = 0
+    self.drafted = types.Drafted()
     self.reasons: dict[int, types.FinishReason] = {}
     self.failure: types.ChatjaxError | None = None
     self._engine = engine
@@ -176,6 +178,9 @@ class Generation:
     if isinstance(event, mailbox.Started):
       self.num_cached = event.num_cached
       return None
+    if isinstance(event, types.Drafted):
+      self.drafted += event
+      return None
     if isinstance(event, Exception):
       self._open.clear()
       self.failure = _readable(event)
@@ -207,6 +212,7 @@ class Generation:
       prompt_ids=self.meta.prompt_ids,
       num_cached=self.num_cached,
       seed=self.meta.seed,
+      drafted=self.drafted,
     )
 
 

@@ -28,6 +28,7 @@ Event = (
   | Exception
   | Cancelled
   | Started
+  | types.Drafted
 )
 
 
@@ -43,6 +44,9 @@ class Mailbox:
 
   def started(self, num_cached: int) -> None:
     self.put(Started(num_cached))
+
+  def drafted(self, drafted: types.Drafted) -> None:
+    self.put(drafted)
 
   def tokens(self, choice: int, tokens: Sequence[types.Token]) -> None:
     self.put((choice, tuple(tokens)))

@@ -149,7 +149,16 @@ class Session:
       priority=request.priority,
       cache_salt=_salt(request),
       timeout_s=timeout_s,
+      speculation=request.speculation,
+      prediction_ids=self._prediction_ids(request),
     )
+
+  def _prediction_ids(self, request: types.Request) -> tuple[int, ...]:
+    """The predicted answer as far as it could be one."""
+    if request.prediction is None:
+      return ()
+    token_ids = self.tokenizer.encode(request.prediction)
+    return tuple(token_ids[: self.engine.max_context])
 
   def _meta(
     self, request: types.Request, tokens: types.TokenRequest

@@ -28,6 +28,9 @@ class Stopwatch:
   def started(self, num_cached: int) -> None:
     """Nothing is measured there."""
 
+  def drafted(self, drafted: types.Drafted) -> None:
+    """Nor there."""
+
   def tokens(self, choice: int, tokens: Sequence[types.Token]) -> None:
     self.arrivals.append((time.perf_counter(), len(tokens)))
 

@@ -36,13 +36,14 @@ class Block:
   """Dispatched draws whose tokens were not read yet.
 
   Attributes:
-    rows: (index, slot, row) of who was in it; the slot may be another's when
-      the block is read.
-    num_steps: draws per row at most.
+    rows: (indices, slot, row) of who was in it: where its draws of the first
+      step stand, its own before those of rows lent to it, and its slot, which
+      may be another's when the block is read.
+    num_steps: draws per row at most, without those of lent rows.
     emitted: stacked [steps, index], on the device.
   """
 
-  rows: tuple[tuple[int, int, job_lib.Row], ...]
+  rows: tuple[tuple[tuple[int, ...], int, job_lib.Row], ...]
   num_steps: int
   emitted: state_lib.Emitted
 
@@ -110,17 +111,24 @@ class Device:
       self._state, row.logits, slot, state
     )
     row.logits = None
-    return _block([(0, row.slot, row)], 1, emitted)
+    return _block([((0,), row.slot, row)], 1, emitted)
 
   def decode(self, action: job_lib.Decode) -> Block:
     """Dispatches a block of steps; reads nothing."""
     slots = [row.slot for row in action.rows]
-    width = self.programs.width(len(slots))
-    live = self.programs.live(slots, width)
+    lent = {
+      slot: (row.slot, ahead, token_id)
+      for row, guesses in action.guesses.items()
+      for ahead, (slot, token_id) in enumerate(guesses, start=1)
+    }
+    working = slots + list(lent)
+    width = self.programs.width(len(working))
+    live = self.programs.live(working, width)
     change = programs_lib.change(
       self._model, self._config, keep=slots, new_pages=action.new_pages
     )
-    args = send((live, change, np.int32(action.num_steps)))
+    loan = programs_lib.loan(self._config.num_rows, lent)
+    args = send((live, change, loan, np.int32(action.num_steps)))
     now = time.monotonic()
     if self._idle_since is not None:
       self._totals.host_gap_s += now - self._idle_since
@@ -130,7 +138,10 @@ class Device:
       self.params, self._cache, self._state, *args
     )
     self._totals.decode_s += time.monotonic() - now
-    rows = [(row.slot, row.slot, row) for row in action.rows]
+    rows = []
+    for row in action.rows:
+      lent_slots = (slot for slot, _ in action.guesses.get(row, ()))
+      rows.append(((row.slot, *lent_slots), row.slot, row))
     return _block(rows, action.num_steps, emitted)
 
   def read(self, block: Block, *, is_last: bool) -> state_lib.Emitted:

@@ -253,10 +253,10 @@ class Engine:
         self._device.prefill(action)
       case job_lib.Place():
         self._flights.append(self._device.place(action))
-        self._land(self._lookahead)
+        self._land(self._leave)
       case job_lib.Decode():
         self._flights.append(self._device.decode(action))
-        self._land(self._lookahead)
+        self._land(self._leave)
       case job_lib.SwapOut(row):
         row.job.timeline.num_preemptions += 1
         self.totals.preemptions += 1
@@ -266,6 +266,11 @@ class Engine:
       case job_lib.Drain() | None:
         assert self._flights, 'the scheduler is stuck'
         self._land(0)
+
+  @property
+  def _leave(self) -> int:
+    """Blocks that may be left in flight."""
+    return 0 if self._scheduler.wants_to_read else self._lookahead
 
   def _note_start(self, job: job_lib.Job) -> None:
     job.timeline.started = time.monotonic()
@@ -279,27 +284,38 @@ class Engine:
     while len(self._flights) > leave:
       block = self._flights.popleft()
       emitted = self._device.read(block, is_last=not self._flights)
-      for index, slot, row in block.rows:
+      for indices, slot, row in block.rows:
         # It may have ended since, alone or with its request.
         if self._scheduler.rows.get(slot) is row:
-          mine = jax.tree.map(lambda x, i=index: x[:, i], emitted)
-          self._deliver(row, mine, block.num_steps)
+          self._judge(row, emitted.token[0, list(indices[1:])])
+          self._deliver(row, _of_row(emitted, indices), block.num_steps)
+
+  def _judge(self, row: job_lib.Row, verified: np.ndarray) -> None:
+    """Notes what became of a row's guesses: -1 where one was wrong."""
+    if not verified.size:
+      return
+    accepted = int((verified >= 0).sum())
+    row.drafter.judge(verified.size, accepted)
+    self.totals.drafted_tokens += verified.size
+    self.totals.accepted_tokens += accepted
+    row.job.sink.drafted(
+      types.Drafted(accepted=accepted, rejected=verified.size - accepted)
+    )
 
   def _deliver(
     self, row: job_lib.Row, emitted: state_lib.Emitted, num_steps: int
   ) -> None:
-    """Hands one row's tokens [N] on, and ends the row if they say so."""
-    job = row.job
-    count = int((emitted.token >= 0).sum())
+    """Hands one row's tokens on, and ends the row if they say so."""
+    job, count = row.job, len(emitted.token)
     assert count, 'a row in a slot draws a token in every block'
-    finish = int(emitted.finish[count - 1])
+    finish = int(emitted.finish[-1])
     if finish == state_lib.BROKEN:
       self._fail(job, types.ChatjaxError(
           'The model produced logits that are not numbers; its weights or'
           ' this dtype are at fault.'
       ))  # fmt: skip
       return
-    tokens = _tokens(emitted, count, job.request.sampling)
+    tokens = _tokens(emitted, job.request.sampling)
     self._scheduler.advance(row, [token.id for token in tokens], num_steps)
     now = time.monotonic()
     job.timeline.delivered(count, row.delivered, now)
@@ -366,18 +382,29 @@ class Engine:
       self._report(job)
 
 
+def _of_row(
+  emitted: state_lib.Emitted, indices: tuple[int, ...]
+) -> state_lib.Emitted:
+  """One row's tokens [N], in order: the first step's, then the others'."""
+  num_steps = emitted.token.shape[0]
+  step = np.array([0] * len(indices) + list(range(1, num_steps)))
+  index = np.array([*indices, *[indices[0]] * (num_steps - 1)])
+  drew = emitted.token[step, index] >= 0
+  return jax.tree.map(lambda x: x[step[drew], index[drew]], emitted)
+
+
 def _tokens(
-  emitted: state_lib.Emitted, count: int, sampling: types.SamplingParams
+  emitted: state_lib.Emitted, sampling: types.SamplingParams
 ) -> list[types.Token]:
-  """The first `count` drawn tokens of one row, for people of the host."""
+  """The drawn tokens of one row, for people of the host."""
   num_top = sampling.top_logprobs if sampling.logprobs else 0
-  top_ids = np.asarray(emitted.top_ids)[:count, :num_top].tolist()
-  top_logprobs = np.asarray(emitted.top_logprobs)[:count, :num_top].tolist()
+  top_ids = np.asarray(emitted.top_ids)[:, :num_top].tolist()
+  top_logprobs = np.asarray(emitted.top_logprobs)[:, :num_top].tolist()
   return [
     types.Token(token_id, logprob, tuple(zip(*top, strict=True)))
     for token_id, logprob, *top in zip(
-      emitted.token[:count].tolist(),
-      emitted.logprob[:count].tolist(),
+      emitted.token.tolist(),
+      emitted.logprob.tolist(),
       top_ids,
       top_logprobs,
       strict=True,

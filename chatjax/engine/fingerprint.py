@@ -17,10 +17,12 @@ import jax
 from chatjax import config as config_lib
 from chatjax.ckpt import orbax
 from chatjax.models import load
+from chatjax.native import kernels
 from chatjax.sampling import keys
 
 _MOVES_NO_BIT = (
-  'lookahead', 'max_queue', 'prefill_burst', 'prefix_cache', 'priority_step',
+  'draft_width', 'lookahead', 'max_queue', 'prefill_burst', 'prefix_cache',
+  'priority_step',
 )  # fmt: skip
 # What XLA reads beside its flags: the sizes of its thread pools.
 _ENVIRONMENT = ('XLA_FLAGS', 'LIBTPU_INIT_ARGS', 'PJRT_NPROC', 'NPROC')
@@ -74,6 +76,8 @@ def parts(
     'model': repr(weights.config),
     'prompt_format': prompt_format,
     'engine': engine,
+    'weight_storage': weights.dtype,
+    'native_kernels': kernels.VERSION if kernels.is_available() else None,
     'widths': widths,
     'num_pages': [
       config.num_pages(weights.config.window(kind))

@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 from chatjax import types
+from chatjax.engine import drafts
 from chatjax.engine import stats
 from chatjax.engine import tables as tables_lib
 
@@ -72,6 +73,7 @@ class Row:
     shape: of the table, and `saved`: what was in it, while swapped out.
     logits: what the first token is drawn from; dropped when it is drawn.
     delivered: when its last tokens were handed on.
+    drafter: guesses its next tokens, if that is wanted.
   """
 
   job: Job
@@ -87,6 +89,12 @@ class Row:
   saved: Any = None
   logits: Any = None
   delivered: float | None = None
+  drafter: drafts.Drafter | None = None
+
+  @property
+  def can_guess(self) -> bool:
+    """Whether all that was drawn is known to a drafter."""
+    return self.drafter is not None and not self.in_flight
 
   @property
   def last_position(self) -> int:
@@ -146,11 +154,14 @@ class Decode:
 
   Attributes:
     new_pages: slot -> (j, page by pool) that its table gains.
+    guesses: of rows -> (free slot, guessed token) of the positions ahead, to
+      be verified in the first step.
   """
 
   rows: tuple[Row, ...]
   num_steps: int
   new_pages: dict[int, tuple[int, tuple[int, ...]]]
+  guesses: dict[Row, tuple[tuple[int, int], ...]]
 
 
 Action = Prefill | Place | SwapOut | SwapIn | Drain | Decode

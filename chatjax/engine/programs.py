@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chatjax import config as config_lib
+from chatjax.engine import loan as loan_lib
 from chatjax.engine import state as state_lib
 from chatjax.engine import step as step_lib
 from chatjax.models import load
@@ -69,11 +70,6 @@ class Programs:
     return quant.LiveRows(chosen, inverse)
 
 
-def num_rows(config: config_lib.EngineConfig) -> int:
-  """Rows of the decode program; one alone would take XLA's slow path."""
-  return max(2, config.max_rows)
-
-
 def width_ladder(
   config: config_lib.EngineConfig, storage: str
 ) -> tuple[int, ...]:
@@ -83,7 +79,7 @@ def width_ladder(
   are live, and float models know one width. A product of 2 to 8 rows waits
   for the weights, so 4 would gain nothing.
   """
-  rows = num_rows(config)
+  rows = config.num_rows
   if storage != _NARROWED:
     return (rows,)
   return (*(width for width in (2, 8, 16, 32, 64, 128) if width < rows), rows)
@@ -112,7 +108,7 @@ def init_state(
   model: config_lib.ModelConfig, config: config_lib.EngineConfig
 ) -> state_lib.RowState:
   """All rows, none in use."""
-  return state_lib.stack(_inactive_row(model, config), num_rows(config))
+  return state_lib.stack(_inactive_row(model, config), config.num_rows)
 
 
 def _inactive_row(model, config) -> state_lib.RowState:
@@ -138,7 +134,7 @@ def change(
     keep: slots that go on.
     new_pages: slot -> (index, page by pool) that its tables gain.
   """
-  rows = num_rows(config)
+  rows = config.num_rows
   keep_B = np.zeros(rows, bool)
   keep_B[list(keep)] = True
   index_B = np.full(rows, config.pages_per_row, np.int32)
@@ -148,6 +144,22 @@ def change(
     for page_B, page in zip(pages, column, strict=True):
       page_B[slot] = page
   return state_lib.Change(keep_B, index_B, pages)
+
+
+def loan(
+  rows: int, guesses: Mapping[int, tuple[int, int, int]]
+) -> loan_lib.Loan:
+  """Which rows of a decode block are lent.
+
+  Args:
+    rows: of the decode program.
+    guesses: lent slot -> (slot it works for, positions ahead, guessed token).
+  """
+  source_B = np.arange(rows, dtype=np.int32)
+  offset_B, token_B = np.zeros((2, rows), np.int32)
+  for slot, guess in guesses.items():
+    source_B[slot], offset_B[slot], token_B[slot] = guess
+  return loan_lib.Loan(source_B, offset_B, token_B)
 
 
 def compile_all(
@@ -205,13 +217,14 @@ def _plan(weights: load.Weights, config: config_lib.EngineConfig) -> Plan:
 
 def _decode_arguments(weights, config, width):
   """What a decode program takes besides parameters, cache and state."""
-  rows = num_rows(config)
+  rows = config.num_rows
   live = None
   if weights.dtype == _NARROWED:
     live = quant.LiveRows(_i32(width), _i32(rows))
   keep_B = jax.ShapeDtypeStruct((rows,), jnp.bool_)
   pages = (_i32(rows),) * len(weights.config.kinds)
-  return live, state_lib.Change(keep_B, _i32(rows), pages), _i32()
+  change = state_lib.Change(keep_B, _i32(rows), pages)
+  return live, change, loan_lib.Loan(*(_i32(rows),) * 3), _i32()
 
 
 def _page_plan(model, cache) -> Plan:

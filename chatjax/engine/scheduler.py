@@ -19,6 +19,7 @@ anything new starts, when there is room.
 from __future__ import annotations
 
 from chatjax import config as config_lib
+from chatjax.engine import drafts
 from chatjax.engine import job as job_lib
 from chatjax.engine import prefix as prefix_lib
 from chatjax.engine import tables as tables_lib
@@ -91,6 +92,16 @@ class Scheduler:
     row.in_flight -= num_steps
     row.position += len(token_ids)
     row.generated.extend(token_ids)
+    if row.drafter is not None:
+      row.drafter.extend(token_ids)
+
+  @property
+  def wants_to_read(self) -> bool:
+    """Whether a row can guess only when all that was drawn is known."""
+    return any(
+      row.drafter is not None and row.drafter.is_eager
+      for row in self.rows.values()
+    )
 
   def release(self, row: Row) -> None:
     """Ends a row, running or swapped out: its slot and pages are free."""
@@ -199,6 +210,7 @@ class Scheduler:
       position=job.num_prompt - 1,
       in_flight=1,
       logits=job.logits,
+      drafter=self._drafter(job),
     )
     job.rows.add(row)
     job.order += self._config.max_rows
@@ -211,7 +223,8 @@ class Scheduler:
   def _decode(self) -> job_lib.Action | None:
     if not self.rows:
       return None
-    num_steps = self._config.decode_steps
+    guesses = self._guess()
+    num_steps = 1 if guesses else self._config.decode_steps
     for row in sorted(self.rows.values(), key=lambda row: row.order):
       self.tables.forget_before(row.table, row.position)
       reach = row.position + row.in_flight + num_steps
@@ -226,7 +239,27 @@ class Scheduler:
         new_pages[row.slot] = (row.num_sent, row.table.column(row.num_sent))
         row.num_sent += 1
     self._chunks_left = self._config.prefill_burst
-    return job_lib.Decode(rows, num_steps, new_pages)
+    return job_lib.Decode(rows, num_steps, new_pages, guesses)
+
+  def _guess(self) -> dict[Row, tuple[tuple[int, int], ...]]:
+    """Lends free rows to those that can guess; see `job.Decode.guesses`."""
+    slots = [x for x in range(self._config.num_rows) if x not in self.rows]
+    free = min(len(slots), self._config.draft_width - len(self.rows))
+    guessing = sorted(
+      (row for row in self.rows.values() if row.can_guess),
+      key=lambda row: row.order,
+    )
+    guesses = {}
+    for number, row in enumerate(guessing):
+      share = -(-free // (len(guessing) - number))
+      # Guesses take no page of their own.
+      room = len(row.table) * self._config.page_size - row.position - 1
+      most = min(share, room, row.last_position - row.position - 1)
+      token_ids = row.drafter.draft(most) if most > 0 else ()
+      if token_ids:
+        guesses[row] = tuple((slots.pop(), token_id) for token_id in token_ids)
+        free -= len(token_ids)
+    return guesses
 
   def _make_room(self, needy: Job | Row) -> job_lib.Action | None:
     """Frees pages. None: some are free now; else what must happen first.
@@ -264,6 +297,14 @@ class Scheduler:
     return job_lib.SwapOut(row, pages)
 
   # Bookkeeping.
+
+  def _drafter(self, job: Job) -> drafts.Drafter | None:
+    request = job.request
+    if request.speculation == 'off' or not self._config.draft_width:
+      return None
+    return drafts.Drafter(
+      request.prompt_ids, request.prediction_ids, mode=request.speculation
+    )
 
   def _occupy(self, row: Row) -> None:
     row.slot = self._free_slots.pop()

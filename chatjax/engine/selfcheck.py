@@ -34,7 +34,7 @@ class _Trial:
 
   def __init__(self, programs, model, config, params, cache):
     self.cache = cache
-    self.slots = range(programs_lib.num_rows(config))
+    self.slots = range(config.num_rows)
     self._programs, self._params = programs, params
     self._model, self._config = model, config
     self._num_pages = [
@@ -63,6 +63,7 @@ class _Trial:
       jax.tree.map(jnp.asarray, state),
       live,
       programs_lib.change(self._model, self._config, keep=self.slots),
+      programs_lib.loan(len(self.slots), {}),
       np.int32(self._num_steps),
     )
     emitted = jax.tree.map(np.asarray, emitted)

@@ -14,6 +14,8 @@ class Totals:
     prompt_tokens, cached_tokens: prompt positions asked for, and those of them
       that the prefix cache gave.
     generated_tokens: drawn and handed on.
+    drafted_tokens, accepted_tokens: guessed for speculation, and those of them
+      that were right.
     preemptions: rows swapped out to the host.
     decode_blocks, decode_steps: dispatched blocks, and steps in them that drew
       a token for somebody.
@@ -27,6 +29,8 @@ class Totals:
   prompt_tokens: int = 0
   cached_tokens: int = 0
   generated_tokens: int = 0
+  drafted_tokens: int = 0
+  accepted_tokens: int = 0
   preemptions: int = 0
   decode_blocks: int = 0
   decode_steps: int = 0

@@ -16,6 +16,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from chatjax import config as config_lib
+from chatjax.engine import loan as loan_lib
 from chatjax.engine import state as state_lib
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
@@ -99,6 +100,7 @@ class Step:
     state: RowState,
     live: quant.LiveRows | None,
     change: state_lib.Change,
+    loan: loan_lib.Loan,
     num_steps: jax.Array,
   ) -> tuple[cache_lib.Cache, RowState, Emitted]:
     """Up to `num_steps` tokens for every active row.
@@ -110,6 +112,7 @@ class Step:
       live: rows to compute; its width is the compiled one. None is for
         products that take them from the state.
       change: what is new since the last block.
+      loan: rows that verify guesses in the first step.
       num_steps: i32, at most `max_steps`.
 
     Returns:
@@ -128,9 +131,10 @@ class Step:
 
     def one_step(carry):
       i, cache, state, emitted_NB = carry
-      logits_BV, cache = self._forward(params, cache, state, live)
-      emitted_B = self._draw_rows(state, logits_BV)
-      state = _advance_rows(state, emitted_B)
+      lent = loan.before(i == 0)
+      logits_BV, cache = self._forward(params, cache, state, live, lent)
+      emitted_B = self._draw_rows(state, logits_BV, lent)
+      state, emitted_B = lent.advance(state, emitted_B)
       emitted_NB = jax.tree.map(
           lambda all_steps, one: lax.dynamic_update_index_in_dim(
               all_steps, one, i, 0
@@ -148,35 +152,44 @@ class Step:
   def _kinds(self) -> tuple[config_lib.LayerKind, ...]:
     return self.model.config.kinds
 
-  def _forward(self, params, cache, state, live):
+  def _forward(self, params, cache, state, live, loan):
+    source_B = loan.source_B
+    positions_B = state.position[source_B] + loan.offset_B
+    active_B = state.active[source_B]
     attend = {
-      kind: attention.Rows(table_BP, state.position, state.active, self.method)
+      kind: attention.Rows(
+        table_BP[source_B], positions_B, active_B, self.method
+      )
       for kind, table_BP in zip(self._kinds, state.tables, strict=True)
     }
-    live = state.active if live is None else live
+    live = active_B if live is None else live
     x_BD, cache = self.model.hidden(
-      params, state.token, state.position, attend, cache, live
+      params, loan.tokens(state), positions_B, attend, cache, live
     )
     return self.model.logits(params, x_BD, live), cache
 
-  def _draw_rows(self, state: RowState, logits_BV: jax.Array) -> Emitted:
+  def _draw_rows(
+    self, state: RowState, logits_BV: jax.Array, loan: loan_lib.Loan
+  ) -> Emitted:
+    rows_B = jnp.arange(logits_BV.shape[0])
+    active_B = state.active[loan.source_B]
+
+    def draw(b):
+      return _draw(loan.row(state, b), logits_BV[b])
+
     if self.method == 'vmap':
-      drawn = jax.vmap(_draw)(state, logits_BV)
       return jax.vmap(
         lambda live, x: jax.tree.map(
           lambda a, b: jnp.where(live, a, b), x, state_lib.no_token()
         )
-      )(state.active, drawn)
-
-    def row(b):
-      # Indexing inside the branch: a dead row's arrays are not even read.
-      return lax.cond(
-        state.active[b],
-        lambda: _draw(jax.tree.map(lambda x: x[b], state), logits_BV[b]),
-        state_lib.no_token,
-      )
-
-    return lax.map(row, jnp.arange(logits_BV.shape[0]))
+      )(active_B, jax.vmap(draw)(rows_B))
+    # Indexing inside the branch: a dead row's arrays are not even read.
+    return lax.map(
+      lambda b: lax.cond(
+        active_B[b], lambda: draw(b), lambda: state_lib.no_token()
+      ),
+      rows_B,
+    )
 
 
 def put(state: RowState, slot: jax.Array, row: RowState) -> RowState:
@@ -222,7 +235,7 @@ def _draw(row: RowState, logits_V: jax.Array) -> Emitted:
 
 
 def _advance(row: RowState, emitted: Emitted) -> RowState:
-  """Moves a row past the token that it drew; counts are the caller's."""
+  """Moves a new row past its first token; counts are the caller's."""
   drew = emitted.token >= 0
   ahead = drew.astype(jnp.int32)
   running = emitted.finish == state_lib.RUNNING
@@ -233,12 +246,3 @@ def _advance(row: RowState, emitted: Emitted) -> RowState:
     step=row.step + ahead,
     active=drew & running,
   )
-
-
-def _advance_rows(state: RowState, emitted_B: Emitted) -> RowState:
-  drew_B = emitted_B.token >= 0
-  rows_B = jnp.arange(drew_B.shape[0])
-  counts_BV = state.counts_V.at[rows_B, jnp.maximum(emitted_B.token, 0)].add(
-    drew_B.astype(jnp.int32)
-  )
-  return dataclasses.replace(_advance(state, emitted_B), counts_V=counts_BV)

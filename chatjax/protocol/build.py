@@ -29,7 +29,9 @@ def completion(
       _choice(meta, index, choice)
       for index, choice in enumerate(result.choices)
     ],
-    usage=usage(len(meta.prompt_ids), num_tokens, result.num_cached),
+    usage=usage(
+      len(meta.prompt_ids), num_tokens, result.num_cached, result.drafted
+    ),
     chatjax=_provenance(meta),
   )
 
@@ -76,10 +78,14 @@ class ChunkBuilder:
     gained = response.ChoiceDelta.model_validate(text)
     return self._chunk([self._choice(delta, gained)], {})
 
-  def end(self, num_cached: int) -> Iterator[response.ChatCompletionChunk]:
+  def end(
+    self, num_cached: int, drafted: types.Drafted
+  ) -> Iterator[response.ChatCompletionChunk]:
     """The usage, where it was asked for."""
     if self._meta.include_usage:
-      total = usage(len(self._meta.prompt_ids), self._num_tokens, num_cached)
+      total = usage(
+        len(self._meta.prompt_ids), self._num_tokens, num_cached, drafted
+      )
       yield self._chunk([], {'usage': total})
 
   def _choice(
@@ -109,9 +115,9 @@ class ChunkBuilder:
 
 
 def usage(
-  num_prompt: int, num_completion: int, num_cached: int
+  num_prompt: int, num_completion: int, num_cached: int, drafted: types.Drafted
 ) -> response.Usage:
-  """Counts; nothing is spoken or predicted in this version."""
+  """Counts; nothing is spoken in this version."""
   return response.Usage(
     prompt_tokens=num_prompt,
     completion_tokens=num_completion,
@@ -122,8 +128,8 @@ def usage(
     completion_tokens_details=response.CompletionTokensDetails(
       reasoning_tokens=0,
       audio_tokens=0,
-      accepted_prediction_tokens=0,
-      rejected_prediction_tokens=0,
+      accepted_prediction_tokens=drafted.accepted,
+      rejected_prediction_tokens=drafted.rejected,
     ),
   )
 

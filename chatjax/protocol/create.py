@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 from typing import Any
+from typing import Literal
 
 import pydantic
 
@@ -81,6 +82,17 @@ class StreamOptions(messages.Strict):
     return value
 
 
+class Prediction(messages.Strict):
+  """What the answer is likely to be."""
+
+  type: Literal['content']
+  content: messages.Parts
+
+  @property
+  def text(self) -> str:
+    return ''.join(part.text for part in self.content)
+
+
 class CreateChatCompletion(messages.Strict):
   """The parameters that are not refused. Defaults are OpenAI's."""
 
@@ -128,3 +140,5 @@ class CreateChatCompletion(messages.Strict):
     None
   )
   prompt_cache_key: messages.Text | None = None
+  prediction: Prediction | None = None
+  speculation: types.Speculation = 'auto'

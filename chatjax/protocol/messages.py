@@ -57,16 +57,20 @@ def _parts(value: Any) -> Any:
   return [{'type': 'text', 'text': value}] if isinstance(value, str) else value
 
 
+# The content of a message, however it was spelled.
+Parts = Annotated[
+  list[TextPart],
+  pydantic.FailFast(),
+  pydantic.Field(min_length=1),
+  pydantic.BeforeValidator(_parts),
+]
+
+
 class Message(Strict):
   """One message; `as_dict` is what a chat template gets."""
 
   role: Literal['developer', 'system', 'user', 'assistant']
-  content: Annotated[
-    list[TextPart],
-    pydantic.FailFast(),
-    pydantic.Field(min_length=1),
-    pydantic.BeforeValidator(_parts),
-  ]
+  content: Parts
 
   @pydantic.model_validator(mode='before')
   @classmethod

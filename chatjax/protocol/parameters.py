@@ -32,6 +32,7 @@ PARAMETERS = {
     stream stream_options
     top_k min_p repetition_penalty min_tokens ignore_eos stop_token_ids
     return_token_ids priority cache_salt prompt_cache_key
+    prediction speculation
     """,
   ),
   **_rows(Status.RECORDED, 'user'),
@@ -39,12 +40,12 @@ PARAMETERS = {
     Status.REFUSED,
     """
     audio function_call functions metadata modalities moderation
-    parallel_tool_calls prediction prompt_cache_options
+    parallel_tool_calls prompt_cache_options
     prompt_cache_retention reasoning_effort response_format safety_identifier
     service_tier store tool_choice tools verbosity web_search_options
     include_stop_str_in_output bad_words allowed_token_ids prompt_logprobs
     add_generation_prompt continue_final_message chat_template_kwargs
-    structured_outputs thinking_token_budget logprobs_mode speculation
+    structured_outputs thinking_token_budget logprobs_mode
     """,
   ),
 }

@@ -84,6 +84,10 @@ def _check_sizes(given: Mapping[str, Any], limits: limits_lib.Limits) -> None:
     ('prompt_cache_key', limits.max_key_chars),
   ):
     _check_len(given.get(name), bound, name, 'characters')
+  prediction = given.get('prediction')
+  content = prediction.get('content') if isinstance(prediction, dict) else None
+  if isinstance(content, list):
+    _check_len(content, limits.max_parts, 'prediction.content')
   rows = given.get('messages')
   for idx, message in enumerate(rows if isinstance(rows, list) else ()):
     content = message.get('content') if isinstance(message, dict) else None
@@ -184,4 +188,6 @@ def _to_request(create: create_lib.CreateChatCompletion) -> types.Request:
     priority=create.priority,
     cache_salt=create.cache_salt,
     prompt_cache_key=create.prompt_cache_key,
+    speculation=create.speculation,
+    prediction=create.prediction and create.prediction.text,
   )

@@ -139,6 +139,10 @@ class Metrics(registry.Collector):
       ('vllm:prompt_tokens', 'Prompt tokens.', totals.prompt_tokens),
       ('vllm:generation_tokens', 'Generated tokens.',
        totals.generated_tokens),
+      ('vllm:spec_decode_num_draft_tokens', 'Guessed tokens.',
+       totals.drafted_tokens),
+      ('vllm:spec_decode_num_accepted_tokens', 'Guessed tokens that were'
+       ' right.', totals.accepted_tokens),
       ('chatjax:decode_steps', 'Decode steps that drew a token.',
        totals.decode_steps),
       ('chatjax:decode_seconds', 'Waiting for decode blocks.',

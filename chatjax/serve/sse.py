@@ -99,7 +99,7 @@ async def _events(
     body = errors.body(errors.as_request_error(error))
     yield sse.format_sse_event(data_str=json.dumps(body))
     return
-  for chunk in chunks.end(running.num_cached):
+  for chunk in chunks.end(running.num_cached, running.drafted):
     yield _event(chunk)
   yield DONE
 

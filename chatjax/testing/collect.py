@@ -17,11 +17,15 @@ class Collected:
     self.reasons: dict[int, types.FinishReason] = {}
     self.failure: Exception | None = None
     self.num_cached: int | None = None
+    self.guesses = types.Drafted()
     self._ended = threading.Event()
     self._any = threading.Event()
 
   def started(self, num_cached: int) -> None:
     self.num_cached = num_cached
+
+  def drafted(self, drafted: types.Drafted) -> None:
+    self.guesses += drafted
 
   def tokens(self, choice: int, tokens: Sequence[types.Token]) -> None:
     self.choices[choice].extend(tokens)

@@ -58,9 +58,10 @@ def activations(rng, num_rows, num_inputs, kinds) -> np.ndarray:
         x[rng.integers(len(x))] = 1e30
       elif kind == 'negative zeros':
         x[rng.random(len(x)) < 0.7] = -0.0
-      elif kind == 'ties':  # halves of a step of one
-        x[:] = rng.integers(-254, 255, len(x)) / 2
-        x[0] = 127
+      elif kind == 'ties':  # halves of a step, but for a rounding
+        step = rng.random(dtype=np.float32)
+        x[:] = step * (rng.integers(-127, 127, len(x)) + np.float32(0.5))
+        x[0] = step * 127
   return x_TK
 
 

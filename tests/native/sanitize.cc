@@ -87,6 +87,12 @@ void FillGroup(Random& random, float* x, int64_t size) {
                                       : 3.0f;
   for (int64_t i = 0; i < size; ++i) x[i] = magnitude * Uniform(random);
   float* odd = &x[random() % size];
+  if (kind == 9) {  // halves of a step, but for the rounding of a product
+    const float step = std::abs(*odd) / 127.0f;
+    for (int64_t i = 0; i < size; ++i)
+      x[i] = step * (static_cast<int32_t>(random() % 254) - 126.5f);
+    x[0] = 127.0f * step;
+  }
   if (kind == 4) *odd = 3e38f;
   if (kind == 5) *odd = -0.0f;
   if (kind == 6) std::fill(x, x + size, random() % 2 ? 2.0f : -2.0f);

@@ -61,7 +61,33 @@ EFFECTS = [
   ('priority', -3, 'priority', -3),
   ('cache_salt', 's', 'cache_salt', 's'),
   ('prompt_cache_key', 'k', 'prompt_cache_key', 'k'),
-]
+  ('speculation', 'off', 'speculation', 'off'),
+  ('prediction', {'type': 'content', 'content': 'ab'}, 'prediction', 'ab'),
+  ('prediction',
+   {'type': 'content', 'content': [
+       {'type': 'text', 'text': 'a'}, {'type': 'text', 'text': 'b'}]},
+   'prediction', 'ab'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(('name', 'value', 'param'), [
+    ('speculation', 'maybe', 'speculation'),
+    ('speculation', True, 'speculation'),
+    ('prediction', 'ab', 'prediction'),
+    ('prediction', {'content': 'ab'}, 'prediction.type'),
+    ('prediction', {'type': 'text', 'content': 'ab'}, 'prediction.type'),
+    ('prediction', {'type': 'content'}, 'prediction.content'),
+    ('prediction', {'type': 'content', 'content': 5}, 'prediction.content'),
+    ('prediction', {'type': 'content', 'content': []}, 'prediction.content'),
+    ('prediction', {'type': 'content', 'content': ['x'] * 200},
+     'prediction.content'),
+    ('prediction', {'type': 'content', 'content': 'ab', 'more': 1},
+     'prediction.more'),
+])  # fmt: skip
+def test_guesses_are_checked(name, value, param):
+  with pytest.raises(types.RequestError) as caught:
+    parse(**{name: value})
+  assert caught.value.param == param
 
 
 @pytest.mark.parametrize(('name', 'value', 'field', 'expected'), EFFECTS)
