@@ -197,7 +197,7 @@ class EngineConfig:
   max_rows: int = 8
   context: int = 4096
   page_size: int = 64
-  chunk: int = 64
+  chunk: int = 128
   cache_tokens: int = 0
   decode_steps: int = 4
   prefill_burst: int = 8

@@ -54,7 +54,7 @@ def test_models_that_cannot_be(fields, message):
     ({'max_rows': 0}, 'max_rows=0 must be positive'),
     ({'max_rows': 257}, 'max_rows=257 is over 256'),
     ({'chunk': 96}, 'chunk=96 is not a multiple of page_size=64'),
-    ({'context': 96}, 'context=96 is not a multiple of chunk=64'),
+    ({'context': 96}, 'context=96 is not a multiple of chunk=128'),
     ({'cache_tokens': 4100}, 'not a multiple of page_size'),
     ({'cache_tokens': 64}, 'less than one sequence'),
     ({'max_queue': 0}, 'max_queue=0 must be positive'),

@@ -17,7 +17,7 @@ from chatjax.testing import collect
 pytestmark = pytest.mark.real_model
 GOLDENS = pathlib.Path(__file__).parent.parent / 'models' / 'goldens'
 MODELS = ['smollm2-135m-instruct', 'qwen2.5-coder-0.5b-instruct']
-LENGTHS = (1, 63, 64, 65, 128, 130)
+LENGTHS = (1, 64, 65, 127, 128, 129, 258)
 MESSAGES = [{'role': 'user', 'content': 'Name a colour and say why.'}]
 PARAMS = {
   'seed': 11, 'max_tokens': 16, 'logprobs': True, 'top_logprobs': 3,
@@ -39,7 +39,10 @@ def prompts(model):
   return {n: tuple(text[i % 4, :n].tolist()) for i, n in enumerate(LENGTHS)}
 
 
-def start(model, prompt, *, seed=5, n=1, max_tokens=12, salt='', **fields):
+def start(
+  model, prompt, *, seed=5, n=1, max_tokens=12, salt='', speculation='auto',
+  prediction=(), **fields,
+):  # fmt: skip
   fields = {'logprobs': True, 'top_logprobs': 5, **fields}
   request = types.TokenRequest(
     request_id=str(random.random()),
@@ -50,6 +53,8 @@ def start(model, prompt, *, seed=5, n=1, max_tokens=12, salt='', **fields):
     max_tokens=max_tokens,
     n=n,
     cache_salt=salt,
+    speculation=speculation,
+    prediction_ids=tuple(prediction),
   )
   sink = collect.Collected(n)
   model.session.engine.submit(request, sink)
@@ -92,25 +97,25 @@ def test_d2_any_number_in_flight(model, prompts, alone, num_mates):
 
 def test_d3_cold_warm_and_partly_warm(model, prompts, alone):
   """Nothing, all but the last chunk, and a part of it comes from the cache."""
-  prompt = prompts[130]
+  prompt = prompts[258]
   cold = start(model, prompt, salt='nobody else')
-  assert bits(cold) == alone[130]
+  assert bits(cold) == alone[258]
   assert cold.num_cached == 0
   warm = start(model, prompt, salt='nobody else')
-  assert bits(warm) == alone[130]
-  assert warm.num_cached == 128
-  branch = prompt[:70] + prompts[65][:50]
+  assert bits(warm) == alone[258]
+  assert warm.num_cached == 256
+  branch = prompt[:140] + prompts[65][:50]
   want = bits(start(model, branch, salt='somebody'))
   partly = start(model, branch, salt='nobody else')
   assert bits(partly) == want
-  assert partly.num_cached == 64
+  assert partly.num_cached == 128
 
 
 def test_preempted_among_arrivals_and_departures(model, prompts, alone):
   """Rows are swapped out and in while others come, go and are cancelled."""
   engine, rng = model.session.engine, random.Random(9)
   before = engine.totals.preemptions
-  ours = [(n, start(model, prompts[n])) for n in (65, 130, 64)]
+  ours = [(n, start(model, prompts[n])) for n in (65, 258, 64)]
   for i in range(12):
     mate = types.TokenRequest(
       request_id=f'mate-{i}',
@@ -135,10 +140,10 @@ def test_preempted_among_arrivals_and_departures(model, prompts, alone):
 
 
 def test_n1_from_one_to_eight(model, prompts):
-  eight = start(model, prompts[63], n=8)
+  eight = start(model, prompts[127], n=8)
   want = [bits(eight, choice) for choice in range(8)]
   for n in (1, 2, 5):
-    fewer = start(model, prompts[63], n=n)
+    fewer = start(model, prompts[127], n=n)
     assert [bits(fewer, choice) for choice in range(n)] == want[:n]
 
 
@@ -206,3 +211,23 @@ def test_answers_make_sense(model):
   question = [{'role': 'user', 'content': text}]
   answer = model.chat(question, temperature=0, max_tokens=40)
   assert 'blue' in answer.choices[0].message.content
+
+
+def test_speculation_moves_no_bit(model, prompts):
+  """Guesses that hold, that often fail, and that are looked up."""
+  prompt = prompts[129]
+  fields = {'max_tokens': 48, 'presence_penalty': 0.5}
+  want = start(model, prompt, speculation='off', **fields)
+  expected = bits(want)
+  ids = want.ids()
+  spoilt = [x + 1 if i % 6 == 5 else x for i, x in enumerate(ids)]
+  accepted = 0
+  for prediction in (ids, spoilt, ()):
+    one = start(model, prompt, speculation='on', prediction=prediction,
+                **fields)  # fmt: skip
+    mates = [start(model, prompts[65], seed=i) for i in range(3)]
+    assert bits(one) == expected
+    for mate in mates:
+      mate.wait()
+    accepted += one.guesses.accepted
+  assert accepted > 48

@@ -54,10 +54,10 @@ def prefill(engine, weights, ids, positions):
   out, chunk = [], CONFIG.chunk
   for start in range(0, len(ids), chunk):
     tokens = np.zeros(chunk, np.int32)
-    tokens[: len(ids[start : start + chunk])] = ids[start : start + chunk]
-    x, cache = programs.prefill(
-      engine.params, cache, tokens, np.int32(start), tables
-    )
+    part = ids[start : start + chunk]
+    tokens[: len(part)] = part
+    counts = np.int32(len(part)), np.int32(start)
+    x, cache = programs.prefill(engine.params, cache, tokens, *counts, tables)
     for position in positions:
       if start <= position < start + chunk:
         index = np.int32(position - start)

@@ -52,7 +52,8 @@ def test_the_names_that_dashboards_know(served):
   names = {name for name, *_ in scrape(served)}
   counters = (
     'prefix_cache_queries prefix_cache_hits num_preemptions prompt_tokens'
-    ' generation_tokens request_success'
+    ' generation_tokens request_success spec_decode_num_draft_tokens'
+    ' spec_decode_num_accepted_tokens'
   )
   histograms = (
     'time_to_first_token_seconds inter_token_latency_seconds'
