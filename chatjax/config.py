@@ -24,6 +24,8 @@ from chatjax import types
 
 Dtype = Literal['int8', 'bfloat16', 'float32']
 DTYPES: tuple[str, ...] = typing.get_args(Dtype)
+CacheDtype = Literal['auto', 'float32', 'bfloat16', 'int8']
+CACHE_DTYPES: tuple[str, ...] = typing.get_args(CacheDtype)
 # How weights are kept: 'int8' is one of two forms, as the machine allows.
 STORAGES = ('int8_grouped', 'int8_channel', 'bfloat16', 'float32')
 
@@ -175,6 +177,8 @@ class EngineConfig:
   Attributes:
     dtype: weights; 'int8' has groups of 64 inputs where the native kernel
       runs, else per-channel weights and per-token activations.
+    cache_dtype: keys and values; 'auto' is bfloat16 beside bfloat16 weights,
+      else float32. 'int8' has a factor per position and head.
     max_rows: sequences that decode at once.
     context: positions per sequence, prompt included.
     page_size: positions per cache page, also the attention block.
@@ -194,6 +198,7 @@ class EngineConfig:
   """
 
   dtype: Dtype = 'int8'
+  cache_dtype: CacheDtype = 'auto'
   max_rows: int = 8
   context: int = 4096
   page_size: int = 64
@@ -254,6 +259,13 @@ class EngineConfig:
       rows = 2 * self.max_rows + 1
       tokens = min(tokens, rows * of_a_row * self.page_size)
     return tokens // self.page_size + 2
+
+  @property
+  def stored_cache_dtype(self) -> str:
+    """What `cache_dtype` means beside these weights."""
+    if self.cache_dtype != 'auto':
+      return self.cache_dtype
+    return 'bfloat16' if self.dtype == 'bfloat16' else 'float32'
 
   @property
   def num_rows(self) -> int:

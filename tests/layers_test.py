@@ -19,7 +19,10 @@ LAYER = {
 NO_JAX = {'types', 'config', 'text', 'protocol', 'serve'}
 NO_JAX_FILES = {
   f'engine/{name}.py'
-  for name in ['scheduler', 'job', 'tables', 'prefix', 'blocks', 'stats', 'drafts']
+  for name in (
+    *('scheduler', 'job', 'tables', 'prefix', 'blocks', 'stats'),
+    'drafts',
+  )
 }
 
 

@@ -14,7 +14,6 @@ from chatjax import config as config_lib
 from chatjax.ckpt import home as home_lib
 from chatjax.cli import progress as progress_lib
 from chatjax.engine import engine as engine_lib
-from chatjax.engine import programs
 from chatjax.engine import runtime
 from chatjax.models import load as load_lib
 from chatjax.models import registry
@@ -76,9 +75,7 @@ def load(
     engine=engine,
     tokenizer=tokenizer_lib.from_gguf(weights.metadata),
     sizes=weights.config,
-    cache_itemsize=jax.numpy.dtype(
-      programs.cache_dtype(config.engine)
-    ).itemsize,
+    cache_itemsize=jax.numpy.dtype(config.engine.stored_cache_dtype).itemsize,
     load_s=load_s,
     was_converted=was_converted,
     start_s=time.perf_counter() - begin_s,

@@ -10,7 +10,7 @@ from chatjax import config as config_lib
 from chatjax.cli import flagset
 from chatjax.models import registry
 
-_ENGINE_FLAGS = ('dtype', 'max_rows', 'context')
+_ENGINE_FLAGS = ('dtype', 'cache_dtype', 'max_rows', 'context')
 
 
 def define(values: flags.FlagValues) -> None:
@@ -31,6 +31,11 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_enum(
     'dtype', None, config_lib.DTYPES,
     f'How the weights are kept. Default: {engine.dtype}.', flag_values=values,
+  )  # fmt: skip
+  flags.DEFINE_enum(
+    'cache_dtype', None, config_lib.CACHE_DTYPES,
+    f'How keys and values are kept. Default: {engine.cache_dtype}.',
+    flag_values=values,
   )  # fmt: skip
   flags.DEFINE_integer(
     'max_rows', None,

@@ -85,10 +85,6 @@ def width_ladder(
   return (*(width for width in (2, 8, 16, 32, 64, 128) if width < rows), rows)
 
 
-def cache_dtype(config: config_lib.EngineConfig) -> str:
-  return 'bfloat16' if config.dtype == 'bfloat16' else 'float32'
-
-
 def init_cache(
   model: config_lib.ModelConfig, config: config_lib.EngineConfig
 ) -> cache_lib.Cache:
@@ -100,7 +96,7 @@ def init_cache(
     page_size=config.page_size,
     num_kv_heads=model.num_kv_heads,
     head_dim=model.head_dim,
-    dtype=cache_dtype(config),
+    dtype=config.stored_cache_dtype,
   )
 
 

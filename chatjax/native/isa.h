@@ -9,6 +9,9 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
 #endif
 
 // Functions between the two are compiled for a set that the processor has to
@@ -43,7 +46,14 @@ inline bool IsSupported(Isa isa) {
              __builtin_cpu_supports("avx512vnni");
 #elif defined(__aarch64__)
     case Isa::kNeon:
-      return __builtin_cpu_supports("dotprod");
+      // GCC 12 has no __builtin_cpu_supports for this family.
+#if defined(__ARM_FEATURE_DOTPROD)
+      return true;
+#elif defined(__linux__)
+      return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+#else
+      return false;
+#endif
 #endif
     default:
       return false;

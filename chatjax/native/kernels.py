@@ -19,7 +19,7 @@ import numpy as np
 
 # What the sources beside this file say of themselves; a library of another
 # version is a stale build.
-VERSION = 1
+VERSION = 2
 
 GROUP = 64  # inputs per scale
 BLOCK = 32  # outputs per packed block
@@ -50,7 +50,15 @@ def _library() -> ctypes.CDLL | None:
       ' With a C++ compiler at hand, install chatjax again.'
     )
     return None
-  library = ctypes.CDLL(str(path))
+  try:
+    library = ctypes.CDLL(str(path))
+  except OSError as error:
+    _log.warning(
+      'The native kernels cannot be loaded (%s): int8 uses the product of XLA.'
+      ' Install chatjax again.',
+      error,
+    )
+    return None
   if library.ChatjaxKernelVersion() != VERSION:
     _log.warning(
       'The native kernels in %s are of another version: int8 uses the product'

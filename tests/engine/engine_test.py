@@ -118,6 +118,26 @@ def test_rows_at_once_keep_the_contract_too(one_engine, monkeypatch):
   engine.close()
 
 
+@pytest.mark.parametrize('cache_dtype', ['bfloat16', 'int8'])
+def test_small_caches_keep_the_contract(one_engine, cache_dtype):
+  """Cold, warm, in a crowd, and put out to the host and back."""
+  config = dataclasses.replace(
+    tiny.ENGINE, cache_dtype=cache_dtype, cache_tokens=128
+  )
+  engine = engine_lib.Engine(tiny.weights('gemma3', 'int8'), config)
+  asked = request(PROMPTS[50], max_tokens=40)
+  cold = run(engine, asked)[0].bits()
+  assert cold != run(one_engine, asked)[0].bits()
+  mates = [request(PROMPTS[33], seed=i, max_tokens=60) for i in range(4)]
+  for _ in range(2):
+    asked = request(PROMPTS[50], max_tokens=40)
+    assert run(engine, *mates[:2], asked, *mates[2:])[2].bits() == cold
+    mates = [dataclasses.replace(x, request_id=f'{x.seed}') for x in mates]
+  assert engine.totals.preemptions > 0
+  assert engine.totals.cached_tokens > 0
+  engine.close()
+
+
 def test_decode_steps_do_not_change_bits(one_engine):
   want = run(one_engine, request())[0].bits()
   for steps in (1, 8):

@@ -1,4 +1,4 @@
-"""The int8 product on its own, under the compiler's sanitizers."""
+"""The int8 product on its own: under sanitizers, on an emulated processor."""
 
 import os
 import pathlib
@@ -14,18 +14,20 @@ FLAGS = ('-std=c++20', '-O1', '-g', '-ffp-contract=off', '-pthread')
 ENVIRONMENT = {'ASAN_OPTIONS': 'detect_stack_use_after_return=1'}
 
 
-def compile_and_run(source, folder, *flags) -> subprocess.CompletedProcess:
+def compile_and_run(
+  source, folder, *flags, compiler=('g++', 'c++'), runner=()
+) -> subprocess.CompletedProcess:
   """Runs a program, or returns the compiler's failure."""
-  compiler = shutil.which('g++') or shutil.which('c++')
-  if compiler is None:
-    pytest.skip('there is no C++ compiler')
+  found = [path for path in map(shutil.which, compiler) if path]
+  if not found:
+    pytest.skip(f'there is no C++ compiler: {" or ".join(compiler)}')
   program = folder / 'program'
-  command = [compiler, *FLAGS, *flags, f'-I{HEADERS}', source, '-o', program]
+  command = [found[0], *FLAGS, *flags, f'-I{HEADERS}', source, '-o', program]
   compiled = subprocess.run(command, capture_output=True, text=True)
   if compiled.returncode:
     return compiled
   return subprocess.run(
-    [program],
+    [*runner, program],
     capture_output=True,
     text=True,
     timeout=60,
@@ -43,3 +45,16 @@ def test_all_paths_and_pools_agree(tmp_path, sanitizer):
   done = compile_and_run(TESTS / 'sanitize.cc', tmp_path, *flags)
   assert done.returncode == 0, done.stderr
   assert 'isa 0\n' in done.stdout
+
+
+def test_neon_gives_the_bits_of_this_processor(tmp_path):
+  if shutil.which('qemu-aarch64') is None:
+    pytest.skip('there is no qemu-aarch64')
+  emulated = compile_and_run(
+    TESTS / 'sanitize.cc', tmp_path, '-static',
+    compiler=('aarch64-linux-gnu-g++',), runner=('qemu-aarch64', '-cpu', 'max'),
+  )  # fmt: skip
+  assert emulated.returncode == 0, emulated.stderr
+  assert 'isa 3\n' in emulated.stdout
+  own = compile_and_run(TESTS / 'sanitize.cc', tmp_path)
+  assert emulated.stdout.splitlines()[-1] == own.stdout.splitlines()[-1]
