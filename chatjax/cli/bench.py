@@ -44,6 +44,10 @@ def define(values: flags.FlagValues) -> None:
     flag_values=values,
   )  # fmt: skip
   flags.DEFINE_string('json', None, 'File for all figures.', flag_values=values)
+  flags.DEFINE_string(
+    'profile', None, 'Folder for traces (perfetto) of decode steps; says where'
+    ' their time goes.', flag_values=values,
+  )  # fmt: skip
 
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
@@ -51,6 +55,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   rows = _rows(values['rows'].value)
   config = _config(values, max(rows))
   out = bench_file.checked(values['json'].value)
+  traces = bench_file.folder(values['profile'].value)
   # Here, not above: it brings jax, and bad input is answered without.
   from chatjax.cli import bench_model
 
@@ -70,8 +75,25 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     rounds = [
       _round(bench, rows, num_tokens) for _ in range(values['rounds'].value)
     ]
+    profiles = []
+    if traces:
+      from chatjax.cli import bench_profile
+
+      profiler = bench_profile.Profiler(model.engine, bench, traces)
+      profiles = [
+        profiler.run(count, prompt_len=PROMPT_TOKENS, num_tokens=num_tokens)
+        for count in rows
+      ]
   result = _result(config, model, rounds, rows)
   _print(result)
+  if profiles:
+    result['profile'] = profiles
+    limits_s = [
+      result['decode'][str(one['rows'])]['bytes_per_step']
+      / result['read_bytes_per_s']
+      for one in profiles
+    ]
+    print('\n' + bench_profile.table(profiles, limits_s))
   if out:
     bench_file.write(out, result)
   return 0

@@ -1,4 +1,4 @@
-"""The file that a benchmark writes its figures to."""
+"""Where a benchmark writes its figures and traces."""
 
 from __future__ import annotations
 
@@ -25,6 +25,24 @@ def checked(name: str | None) -> pathlib.Path | None:
   if path.is_dir():
     raise flagset.UsageError(f'--json={name} is not the name of a file.')
   return path
+
+
+def folder(name: str | None) -> pathlib.Path | None:
+  """The value of --profile as a path; it is made if it is not there.
+
+  Raises:
+    flagset.UsageError: no folder can be there.
+  """
+  if name is None:
+    return None
+  path = pathlib.Path(name)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise flagset.UsageError(
+      f'--profile={name} cannot be a folder: {error.strerror}.'
+    ) from error
+  return path.absolute()
 
 
 def write(path: pathlib.Path, result: Mapping[str, Any]) -> None:
