@@ -1,5 +1,5 @@
-// Attention over cache pages: new keys and values are written, then the queries
-// of each position meet the keys and values of its sequence, page after page in
+// Attention over cache pages: queries and new keys are rotated (arXiv:2104.09864),
+// new keys and values are written, then the queries of each position meet the keys and values of its sequence, page after page in
 // absolute order, with one running softmax (arXiv:1805.02867).
 //
 // Every number has one order of float operations, the same on all paths, that
@@ -29,7 +29,10 @@ struct Attention {
   int64_t S, P;                 // positions per page, pages per table
   int64_t num_tables;           // T, or 1 that all positions share
   int64_t window;               // positions seen, or 0 for all
-  const float* q;               // [T, K, G, H], scaled
+  float scale;                  // of queries
+  const float* q;               // [T, K, G, H]
+  const float* cos;             // [T, H / 2], of the positions' angles
+  const float* sin;             // [T, H / 2]
   Element type;                 // of keys and values
   const float* new_k;           // [T, K, H], to be written first
   const float* new_v;           // [T, K, H]
@@ -49,7 +52,7 @@ constexpr int kMaxQueries = 8;  // that share one read of a page
 inline int64_t Padded(int64_t size) { return (size + 15) / 16 * 16; }
 
 inline int64_t ScratchSize(const Attention& a) {
-  return kMaxQueries * (Padded(a.S) + Padded(a.H));
+  return kMaxQueries * (Padded(a.S) + 2 * Padded(a.H));
 }
 
 }  // namespace chatjax

@@ -14,6 +14,23 @@ static inline float SumOfLanes(Vec x) {
   return lanes[0];
 }
 
+// Rotates the pairs (x[i], x[i + H/2]) of a head by the angles of a position.
+static inline void Rotate(const Attention& a, int64_t t, const float* x,
+                          float scale, float* to) {
+  const int64_t half = a.H / 2;
+  for (int64_t i = 0; i < half; i += 16) {
+    const int64_t count = half - i;
+    const Vec cos = LoadPart(a.cos + t * half + i, count);
+    const Vec sin = LoadPart(a.sin + t * half + i, count);
+    const Vec first = LoadPart(x + i, count);
+    const Vec second = LoadPart(x + half + i, count);
+    const Vec one = Sub(Mul(first, cos), Mul(second, sin));
+    const Vec two = Add(Mul(second, cos), Mul(first, sin));
+    StorePart(Mul(one, Set(scale)), to + i, count);
+    StorePart(Mul(two, Set(scale)), to + half + i, count);
+  }
+}
+
 // Logits of G queries for the keys [begin, end) of a page, in steps of 16.
 template <int G, typename T>
 static inline void PageLogits(const Attention& a, const float* q, const T* k,
@@ -84,10 +101,12 @@ template <int G, typename T>
 static void Attend(const Attention& a, int64_t t, int64_t head,
                    int64_t first_query, float* scratch) {
   const int64_t at = (t * a.K + head) * a.G + first_query;
-  const float* q = a.q + at * a.H;
   const int64_t stride = Padded(a.S), padded = Padded(a.H);
   float* logits = scratch;
-  float* out = scratch + kMaxQueries * stride;
+  float* out = logits + kMaxQueries * stride;
+  float* q = out + kMaxQueries * padded;
+  for (int g = 0; g < G; ++g)
+    Rotate(a, t, a.q + (at + g) * a.H, a.scale, q + g * a.H);
   std::fill(out, out + G * padded, 0.0f);
   float largest[G], decay[G];
   std::fill(largest, largest + G, -std::numeric_limits<float>::infinity());
@@ -191,23 +210,26 @@ static void Write(const float* x, int64_t count, T* to, int64_t stride,
 }
 
 template <typename T>
-static void WriteAs(const Attention& a, int64_t t, int64_t head) {
+static void WriteAs(const Attention& a, int64_t t, int64_t head,
+                    float* rotated) {
   const int64_t position = a.positions[t];
   const int32_t* table = a.tables + (a.num_tables == 1 ? 0 : t) * a.P;
   const int64_t page = table[position / a.S] * a.K + head;
   const int64_t s = position % a.S, from = (t * a.K + head) * a.H;
   float* k_scale = a.k_scale ? a.k_scale + page * a.S + s : nullptr;
   float* v_scale = a.v_scale ? a.v_scale + page * a.S + s : nullptr;
-  Write(a.new_k + from, a.H, static_cast<T*>(a.k) + page * a.H * a.S + s, a.S,
+  Rotate(a, t, a.new_k + from, 1.0f, rotated);
+  Write(rotated, a.H, static_cast<T*>(a.k) + page * a.H * a.S + s, a.S,
         k_scale);
   Write(a.new_v + from, a.H, static_cast<T*>(a.v) + (page * a.S + s) * a.H, 1,
         v_scale);
 }
 
-static void WriteOne(const Attention& a, int64_t t, int64_t head, float*) {
+static void WriteOne(const Attention& a, int64_t t, int64_t head,
+                     float* scratch) {
   switch (a.type) {
-    case Element::kFloat32: return WriteAs<float>(a, t, head);
-    case Element::kBfloat16: return WriteAs<Bfloat16>(a, t, head);
-    case Element::kInt8: return WriteAs<int8_t>(a, t, head);
+    case Element::kFloat32: return WriteAs<float>(a, t, head, scratch);
+    case Element::kBfloat16: return WriteAs<Bfloat16>(a, t, head, scratch);
+    case Element::kInt8: return WriteAs<int8_t>(a, t, head, scratch);
   }
 }

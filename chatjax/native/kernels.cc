@@ -70,8 +70,10 @@ ffi::Error GatedActivation(ffi::ThreadPool pool, int32_t isa,
 // results are the same memory as their arguments. Scales are there beside int8
 // only, else they have no elements.
 ffi::Error PagedAttention(
-    ffi::ThreadPool pool, int32_t isa, int64_t window, ffi::Buffer<ffi::F32> q,
-    ffi::Buffer<ffi::F32> new_k, ffi::Buffer<ffi::F32> new_v,
+    ffi::ThreadPool pool, int32_t isa, int64_t window, float scale,
+    ffi::Buffer<ffi::F32> q, ffi::Buffer<ffi::F32> new_k,
+    ffi::Buffer<ffi::F32> new_v, ffi::Buffer<ffi::F32> cos,
+    ffi::Buffer<ffi::F32> sin,
     ffi::Buffer<ffi::S32> tables, ffi::Buffer<ffi::S32> positions,
     ffi::Buffer<ffi::PRED> live, ffi::AnyBuffer k, ffi::AnyBuffer v,
     ffi::Buffer<ffi::F32> k_scale, ffi::Buffer<ffi::F32> v_scale,
@@ -94,6 +96,8 @@ ffi::Error PagedAttention(
       live.element_count() != static_cast<size_t>(T) ||
       new_k.element_count() != static_cast<size_t>(T * K * H) ||
       new_v.element_count() != new_k.element_count() ||
+      cos.element_count() != static_cast<size_t>(T * H / 2) ||
+      sin.element_count() != cos.element_count() ||
       out->element_count() != q.element_count()) {
     return ffi::Error::InvalidArgument("attention: shapes do not agree");
   }
@@ -114,8 +118,9 @@ ffi::Error PagedAttention(
   }
   chatjax::Run(chatjax::Attention{.T = T, .K = K, .G = G, .H = H, .S = S, .P = table_dims[1],
                 .num_tables = table_dims[0], .window = window,
-                .q = q.typed_data(), .type = type,
-                .new_k = new_k.typed_data(), .new_v = new_v.typed_data(),
+                .scale = scale, .q = q.typed_data(),
+                .cos = cos.typed_data(), .sin = sin.typed_data(),
+                .type = type, .new_k = new_k.typed_data(), .new_v = new_v.typed_data(),
                 .k = k_out->untyped_data(), .v = v_out->untyped_data(),
                 .k_scale = is_int8 ? k_scale_out->typed_data() : nullptr,
                 .v_scale = is_int8 ? v_scale_out->typed_data() : nullptr,
@@ -134,6 +139,9 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(ChatjaxAttention, PagedAttention,
                                   .Ctx<ffi::ThreadPool>()
                                   .Attr<int32_t>("isa")
                                   .Attr<int64_t>("window")
+                                  .Attr<float>("scale")
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Arg<ffi::Buffer<ffi::F32>>()
@@ -172,7 +180,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(ChatjaxInt8Product, Int8Product,
 extern "C" {
 
 // Raised whenever a kernel's bits or arguments change.
-int32_t ChatjaxKernelVersion() { return 2; }
+int32_t ChatjaxKernelVersion() { return 3; }
 
 int32_t ChatjaxBestIsa() { return static_cast<int32_t>(chatjax::BestIsa()); }
 

@@ -19,7 +19,7 @@ import numpy as np
 
 # What the sources beside this file say of themselves; a library of another
 # version is a stale build.
-VERSION = 2
+VERSION = 3
 
 GROUP = 64  # inputs per scale
 BLOCK = 32  # outputs per packed block
@@ -154,28 +154,32 @@ def attention(
   q_TKGH: jax.Array,
   k_TKH: jax.Array,
   v_TKH: jax.Array,
+  angles: tuple[jax.Array, jax.Array],
   tables_RP: jax.Array,
   positions_T: jax.Array,
   live_T: jax.Array,
   pages: tuple[jax.Array, ...],
   *,
+  scale: float,
   window: int = 0,
   isa: str | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-  """Writes positions into the pages of their sequences, then attends.
+  """Rotates, writes positions into their sequences' pages, then attends.
 
   The bits of a position depend on its queries and its sequence's pages alone.
 
   Args:
-    q_TKGH: f32[T, K, G, H], scaled.
-    k_TKH: f32[T, K, H], the positions' own keys.
+    q_TKGH: f32[T, K, G, H], neither rotated nor scaled.
+    k_TKH: f32[T, K, H], the positions' own keys, not rotated.
     v_TKH: f32[T, K, H].
+    angles: cosines and sines of the positions, f32[T, H / 2].
     tables_RP: i32[T, P], or i32[1, P] that all positions share.
     positions_T: i32[T].
     live_T: bool[T]; other positions write nothing and get zeros.
     pages: keys [pages, K, H, S] and values [pages, K, S, H] in float32,
       bfloat16 or int8, then the scales of both, f32[pages, K, S] beside int8,
       else f32[0]. Written in place.
+    scale: factor on queries.
     window: positions that are seen, the query's own included; 0 for all.
     isa: one of `supported_isas()`; the default is the best.
 
@@ -184,13 +188,13 @@ def attention(
   """
   assert _library() is not None, 'the native kernels were not built'
   shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (q_TKGH, *pages)]
-  first_page = 6  # among the arguments
+  first_page = 8  # among the arguments
   out_TKGH, *pages = jax.ffi.ffi_call(
     _ATTENTION, shapes,
     input_output_aliases={first_page + i: 1 + i for i in range(len(pages))},
   )(
-    q_TKGH, k_TKH, v_TKH, tables_RP, positions_T, live_T, *pages,
-    isa=_number(isa), window=np.int64(window),
+    q_TKGH, k_TKH, v_TKH, *angles, tables_RP, positions_T, live_T, *pages,
+    isa=_number(isa), window=np.int64(window), scale=np.float32(scale),
   )  # fmt: skip
   return out_TKGH, tuple(pages)
 

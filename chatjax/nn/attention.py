@@ -22,18 +22,42 @@ from chatjax.nn import quant
 from chatjax.nn import rope
 
 
+@dataclasses.dataclass(frozen=True)
+class Heads:
+  """Projections of some positions, before their rotation.
+
+  Attributes:
+    q_TKGH: queries.
+    k_TKH: keys.
+    v_TKH: values.
+    angles: what `rope.angles` gave for the positions.
+    scale: factor on queries.
+  """
+
+  q_TKGH: jax.Array
+  k_TKH: jax.Array
+  v_TKH: jax.Array
+  angles: tuple[jax.Array, jax.Array]
+  scale: float
+
+  def rotated(self) -> tuple[jax.Array, jax.Array]:
+    """Scaled queries and keys, as they meet."""
+    T, K, G, H = self.q_TKGH.shape
+    q_TNH = rope.apply(self.q_TKGH.reshape(T, K * G, H), *self.angles)
+    k_TKH = rope.apply(self.k_TKH, *self.angles)
+    return (q_TNH * self.scale).reshape(T, K, G, H), k_TKH
+
+
 class Attend(Protocol):
   """How queries reach keys. Implementations are pytrees of what they need."""
 
   def __call__(
     self,
-    q_TKGH: jax.Array,
-    k_TKH: jax.Array,
-    v_TKH: jax.Array,
+    heads: Heads,
     cache: cache_lib.LayerCache | None,
     window: int | None,
   ) -> tuple[jax.Array, cache_lib.LayerCache | None]:
-    """Attends with scaled queries; `window` None sees all positions."""
+    """Returns f32[T, K, G, H]; `window` None sees all positions."""
 
 
 @jax.tree_util.register_dataclass
@@ -41,13 +65,14 @@ class Attend(Protocol):
 class Dense:
   """Causal attention within one sequence; no cache; differentiable."""
 
-  def __call__(self, q_TKGH, k_TKH, v_TKH, cache, window):
+  def __call__(self, heads, cache, window):
+    q_TKGH, k_TKH = heads.rotated()
     logits_KGTS = jnp.einsum('TKGH,SKH->KGTS', q_TKGH, k_TKH)
     position = jnp.arange(q_TKGH.shape[0])
     visible_TS = paged.visible(position, position, window)
     logits_KGTS = jnp.where(visible_TS[None, None], logits_KGTS, -jnp.inf)
     probs_KGTS = jax.nn.softmax(logits_KGTS, axis=-1)
-    return jnp.einsum('KGTS,SKH->TKGH', probs_KGTS, v_TKH), cache
+    return jnp.einsum('KGTS,SKH->TKGH', probs_KGTS, heads.v_TKH), cache
 
 
 @jax.tree_util.register_dataclass
@@ -69,17 +94,18 @@ class Chunk:
     default='map', metadata={'static': True}
   )
 
-  def __call__(self, q_TKGH, k_TKH, v_TKH, cache, window):
+  def __call__(self, heads, cache, window):
     if self.method == 'native':
-      return paged.native(
-          q_TKGH, k_TKH, v_TKH, cache, self.table_P[None], self.positions_T,
-          self.live_T, window=window,
-      )  # fmt: skip
+      tables_1P = self.table_P[None]
+      return _native(
+        heads, cache, tables_1P, self.positions_T, self.live_T, window
+      )
+    q_TKGH, k_TKH = heads.rotated()
     size = cache.page_size
     pages_J = lax.dynamic_slice_in_dim(
       self.table_P, self.positions_T[0] // size, k_TKH.shape[0] // size
     )
-    cache = cache_lib.write_chunk(cache, k_TKH, v_TKH, pages_J)
+    cache = cache_lib.write_chunk(cache, k_TKH, heads.v_TKH, pages_J)
     out_TKGH = paged.of_one(
       q_TKGH, cache, self.table_P, self.positions_T, window
     )
@@ -108,12 +134,12 @@ class Rows:
     default='map', metadata={'static': True}
   )
 
-  def __call__(self, q_BKGH, k_BKH, v_BKH, cache, window):
+  def __call__(self, heads, cache, window):
     if self.method == 'native':
-      return paged.native(
-          q_BKGH, k_BKH, v_BKH, cache, self.tables_BP, self.positions_B,
-          self.live_B, window=window,
-      )  # fmt: skip
+      return _native(
+        heads, cache, self.tables_BP, self.positions_B, self.live_B, window
+      )
+    q_BKGH, k_BKH = heads.rotated()
     size = cache.page_size
     page_index_B = self.positions_B // size
     page_B = jnp.take_along_axis(self.tables_BP, page_index_B[:, None], axis=1)[
@@ -121,13 +147,20 @@ class Rows:
     ]
     page_B = jnp.where(self.live_B, page_B, cache_lib.TRASH_PAGE)
     cache = cache_lib.write_rows(
-      cache, k_BKH, v_BKH, page_B, self.positions_B % size
+      cache, k_BKH, heads.v_TKH, page_B, self.positions_B % size
     )
     out_BKGH = paged.of_each(
         q_BKGH, cache, self.tables_BP, self.positions_B, self.live_B,
         window=window, method=self.method,
     )  # fmt: skip
     return out_BKGH, cache
+
+
+def _native(heads, cache, tables_RP, positions_T, live_T, window):
+  return paged.native(
+      heads.q_TKGH, heads.k_TKH, heads.v_TKH, heads.angles, cache,
+      tables_RP, positions_T, live_T, scale=heads.scale, window=window,
+  )  # fmt: skip
 
 
 class Attention(nn.Module):
@@ -161,11 +194,8 @@ class Attention(nn.Module):
     if cfg.qk_norm:
       q_TNH = layers.RMSNorm(cfg.norm_eps, name='q_norm')(q_TNH)
       k_TKH = layers.RMSNorm(cfg.norm_eps, name='k_norm')(k_TKH)
-    q_TNH = rope.apply(q_TNH, *angles) * cfg.q_scale
-    k_TKH = rope.apply(k_TKH, *angles)
-    o_TKGH, cache = attend(
-      q_TNH.reshape(T, K, G, H), k_TKH, v_TKH, cache, cfg.window(self.kind)
-    )
+    heads = Heads(q_TNH.reshape(T, K, G, H), k_TKH, v_TKH, angles, cfg.q_scale)
+    o_TKGH, cache = attend(heads, cache, cfg.window(self.kind))
     out_TD = layers.Linear(
         out_shape=(cfg.embed_dim,), out_axes=('embed',),
         in_shape=(K, G, H), in_axes=('kv_heads', 'q_per_kv', 'head_dim'),

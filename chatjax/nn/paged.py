@@ -32,19 +32,21 @@ def native(
   q_TKGH: jax.Array,
   k_TKH: jax.Array,
   v_TKH: jax.Array,
+  angles: tuple[jax.Array, jax.Array],
   cache: cache_lib.LayerCache,
   tables_RP: jax.Array,
   positions_T: jax.Array,
   live_T: jax.Array,
   *,
+  scale: float,
   window: int | None,
 ) -> tuple[jax.Array, cache_lib.LayerCache]:
-  """Writes and attends by the kernel; see `kernels.attention`."""
+  """Rotates, writes and attends by the kernel; see `kernels.attention`."""
   scales = cache.k_scale, cache.v_scale
   out_TKGH, pages = kernels.attention(
-    q_TKGH, k_TKH, v_TKH, tables_RP, positions_T, live_T,
+    q_TKGH, k_TKH, v_TKH, angles, tables_RP, positions_T, live_T,
     (cache.k, cache.v, *(jnp.zeros(0) if x is None else x for x in scales)),
-    window=window or 0,
+    scale=scale, window=window or 0,
   )  # fmt: skip
   if cache.k_scale is None:
     pages = pages[:2]
