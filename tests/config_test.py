@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import pytest
 
 from chatjax import config as config_lib
+from chatjax import config_file
 from chatjax.cli import flagset
 from chatjax.cli import options
 from chatjax.models import registry
@@ -32,7 +33,7 @@ def parsed(*argv):
 
 def test_every_config_file_loads_and_names_a_model():
   assert len(CONFIGS) >= 3
-  models = [config_lib.load_config(path).model for path in CONFIGS]
+  models = [config_file.load_config(path).model for path in CONFIGS]
   assert set(models) <= set(registry.REGISTRY)
   assert len(set(models)) == len(models)
 
@@ -85,7 +86,7 @@ def test_what_follows_from_the_fields():
 
 
 def test_overrides_take_the_type_of_the_field():
-  made = config_lib.apply_overrides(
+  made = config_file.apply_overrides(
     config_lib.Config(),
     ['engine.max_rows=4', 'engine.dtype=float32', 'model=x=y', 'serve.port=0'],
   )
@@ -109,13 +110,13 @@ def test_overrides_take_the_type_of_the_field():
 ])  # fmt: skip
 def test_overrides_that_are_refused(override, message):
   with pytest.raises(config_lib.ConfigError, match=message):
-    config_lib.apply_overrides(config_lib.Config(), [override])
+    config_file.apply_overrides(config_lib.Config(), [override])
 
 
 @given(st.text(max_size=30))
 def test_any_text_is_an_override_or_an_error(text):
   try:
-    made = config_lib.apply_overrides(config_lib.Config(), [text])
+    made = config_file.apply_overrides(config_lib.Config(), [text])
   except config_lib.ConfigError:
     return
   assert isinstance(made, config_lib.Config)
@@ -124,7 +125,7 @@ def test_any_text_is_an_override_or_an_error(text):
 @given(st.text('()[]{}0-+*. "', max_size=40))
 def test_any_value_is_a_number_or_an_error(text):
   try:
-    made = config_lib.apply_overrides(
+    made = config_file.apply_overrides(
       config_lib.Config(), [f'engine.max_queue={text}']
     )
   except config_lib.ConfigError:
@@ -138,7 +139,7 @@ def test_optional_and_float_fields():
     scale: float = 1.0
     window: int | None = 3
 
-  set_field = lambda text: config_lib.apply_overrides(Fields(), [text])
+  set_field = lambda text: config_file.apply_overrides(Fields(), [text])
   assert set_field('scale=2').scale == 2.0
   assert type(set_field('scale=2').scale) is float
   assert set_field('window=None').window is None
@@ -150,13 +151,13 @@ def test_optional_and_float_fields():
 def test_files_that_are_refused(tmp_path):
   path = tmp_path / 'config.py'
   with pytest.raises(config_lib.ConfigError, match='does not exist'):
-    config_lib.load_config(path)
+    config_file.load_config(path)
   path.write_text('x = 1')
   with pytest.raises(config_lib.ConfigError, match=r'no get_config\(\)'):
-    config_lib.load_config(path)
+    config_file.load_config(path)
   path.write_text('def get_config():\n  return {}')
   with pytest.raises(config_lib.ConfigError, match='returned dict'):
-    config_lib.load_config(path)
+    config_file.load_config(path)
 
 
 FAILING = {
@@ -181,7 +182,7 @@ def test_files_that_fail(tmp_path, text):
   path = tmp_path / 'config.py'
   path.write_text(text)
   with pytest.raises(config_lib.ConfigError) as caught:
-    config_lib.load_config(path)
+    config_file.load_config(path)
   message = str(caught.value)
   assert re.match(f"Config file '{path}'{FAILING[text]}", message), message
   assert '\n' not in message
@@ -193,7 +194,7 @@ def test_files_that_are_not_text(tmp_path, data):
   path = tmp_path / 'config.py'
   path.write_bytes(data)
   with pytest.raises(config_lib.ConfigError, match=f"^Config file '{path}'"):
-    config_lib.load_config(path)
+    config_file.load_config(path)
 
 
 @pytest.mark.parametrize(('make', 'message'), [
@@ -220,7 +221,7 @@ def test_overrides_that_are_valid_only_together():
     ['engine.chunk=96', 'engine.page_size=32', 'engine.context=960'],
     ['engine.context=960', 'engine.page_size=32', 'engine.chunk=96'],
   ):
-    made = config_lib.apply_overrides(config_lib.Config(), overrides)
+    made = config_file.apply_overrides(config_lib.Config(), overrides)
     assert made.engine == config_lib.EngineConfig(
       chunk=96, page_size=32, context=960
     )

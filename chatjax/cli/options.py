@@ -7,6 +7,7 @@ import dataclasses
 from absl import flags
 
 from chatjax import config as config_lib
+from chatjax import config_file
 from chatjax.cli import flagset
 from chatjax.models import registry
 
@@ -70,9 +71,9 @@ def config(values: flags.FlagValues) -> config_lib.Config:
   try:
     made = config_lib.Config()
     if values['config'].value is not None:
-      made = config_lib.load_config(values['config'].value)
+      made = config_file.load_config(values['config'].value)
     # At once: two may be valid only together.
-    made = config_lib.apply_overrides(made, overrides)
+    made = config_file.apply_overrides(made, overrides)
     registry.get(made.model)
   except (config_lib.ConfigError, registry.UnknownModelError) as error:
     raise flagset.UsageError(str(error)) from error
