@@ -26,8 +26,8 @@ def load_config(path: str | pathlib.Path) -> config_lib.Config:
   """Runs a config file and returns what its `get_config()` returns.
 
   Raises:
-    config_lib.ConfigError: it cannot be read, fails, or returns something else; the
-      message names the file, and the line where it failed.
+    config.ConfigError: it cannot be read, fails, or returns something else;
+      the message names the file, and the line where it failed.
   """
   if not pathlib.Path(path).is_file():
     raise config_lib.ConfigError(f'Config file {str(path)!r} does not exist.')

@@ -20,7 +20,14 @@ from tests.engine.asking import run
 from tests.engine.asking import start
 
 
-@pytest.fixture(scope='module', params=['gemma3', 'qwen2', 'llama'])
+@pytest.fixture(
+  scope='module',
+  params=[
+    'gemma3',
+    'qwen2',
+    pytest.param('llama', marks=pytest.mark.slow),
+  ],
+)
 def engine(request):
   weights = tiny.weights(request.param, 'int8')
   with_engine = engine_lib.Engine(weights, tiny.ENGINE)
