@@ -17,7 +17,8 @@ make_venv() {
     echo 'chatjax needs Python 3.11 or newer; none is on the PATH.' >&2
     exit 1
   fi
-  wanted=$(cat setup.cfg pyproject.toml constraints.txt | cksum)
+  wanted=$(cat setup.cfg setup.py pyproject.toml constraints.txt \
+    chatjax/native/*.cc chatjax/native/*.h | cksum)
   stamp="$venv/.chatjax-installed-${extras:-base}"
   BIN=$venv/bin
   if [ -x "$BIN/chatjax" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]

@@ -28,6 +28,13 @@ esac
 """
 
 
+# What an environment is made of: a change in any makes it again.
+SOURCES = (
+  'setup.cfg', 'setup.py', 'pyproject.toml', 'constraints.txt',
+  'chatjax/native/kernels.cc', 'chatjax/native/product.h',
+)  # fmt: skip
+
+
 class Checkout:
   """A copy of the scripts, and what its Python was asked for."""
 
@@ -35,7 +42,8 @@ class Checkout:
     self.root, self.log = root, root / 'log'
     self.venv = root / '.venv'
     shutil.copytree(ROOT / 'scripts', root / 'scripts')
-    for name in ('setup.cfg', 'pyproject.toml', 'constraints.txt'):
+    (root / 'chatjax/native').mkdir(parents=True)
+    for name in SOURCES:
       (root / name).write_text(name)
     for name, text in (('python3', PYTHON), ('ruff', '#!/bin/sh\n')):
       path = root / 'path' / name
@@ -70,11 +78,12 @@ def test_an_environment_is_made_once(checkout):
   assert '-m venv' in asked
   assert '.[dev]' in asked
   assert '-m pip' not in checkout.run(MAKE)[1]
-  (checkout.root / 'constraints.txt').write_text('changed')
-  code, asked = checkout.run(MAKE)
-  assert (code, '-m venv' in asked, '-m pip install' in asked) == (
-    0, False, True,
-  )  # fmt: skip
+  for name in SOURCES:
+    (checkout.root / name).write_text('changed')
+    code, asked = checkout.run(MAKE)
+    assert (code, '-m venv' in asked, '-m pip install' in asked) == (
+      0, False, True,
+    ), name  # fmt: skip
 
 
 @pytest.mark.parametrize('where', ['venv', 'pip'])
