@@ -13,6 +13,7 @@ and `engine/`:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -22,7 +23,13 @@ from typing import Any
 from typing import Literal
 from typing import Protocol
 
+import numpy as np
+
 Speculation = Literal['off', 'on', 'auto']
+ReasoningEffort = Literal[
+  'none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'
+]
+LogprobsMode = Literal['raw', 'tempered', 'sampled']
 
 MIN_SEED = -(2**63)
 MAX_SEED = 2**63 - 1
@@ -33,6 +40,7 @@ class FinishReason(enum.StrEnum):
 
   STOP = 'stop'
   LENGTH = 'length'
+  TOOL_CALLS = 'tool_calls'
 
 
 class ChatjaxError(Exception):
@@ -81,8 +89,14 @@ class SamplingParams:
     stop: strings that end the visible text.
     stop_token_ids: further ids that end a choice.
     ignore_eos: the model's own end-of-sequence ids do not end a choice.
+    include_stop: whether the text keeps the stop string that ended it.
+    bad_words: texts that are never written.
+    allowed_token_ids: what may be drawn at all; None is everything.
     logprobs: whether log-probabilities are reported.
     top_logprobs: alternatives per token, 0 to 20.
+    logprobs_mode: of the model's own distribution ('raw'), of that at the
+      request's temperature ('tempered'), or of what was drawn from
+      ('sampled': penalties, biases, masks and cuts included).
   """
 
   temperature: float = 1.0
@@ -100,8 +114,65 @@ class SamplingParams:
   stop: tuple[str, ...] = ()
   stop_token_ids: tuple[int, ...] = ()
   ignore_eos: bool = False
+  include_stop: bool = False
+  bad_words: tuple[str, ...] = ()
+  allowed_token_ids: tuple[int, ...] | None = None
   logprobs: bool = False
   top_logprobs: int = 0
+  logprobs_mode: LogprobsMode = 'raw'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grammar:
+  """What a text must be; always compiled before a token is drawn.
+
+  Attributes:
+    kind: which language `source` is of; 'json_object' needs none, 'choice' is
+      a tuple of strings.
+    source: a JSON schema (a mapping or a bool), a pattern, a lark grammar.
+    is_strict: of a schema: every keyword must be one that is enforced.
+    param: the request field that it came from, for errors.
+  """
+
+  kind: Literal['json_object', 'json_schema', 'regex', 'choice', 'lark']
+  source: Any = None
+  is_strict: bool = False
+  param: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tool:
+  """What the model may call.
+
+  Attributes:
+    parameters: the JSON schema of a function's arguments.
+    is_strict: whether arguments are held to the schema as they are drawn.
+    is_custom: a custom tool takes a text in place of JSON arguments.
+    input_format: what a custom tool's text must be; None is anything.
+  """
+
+  name: str
+  description: str | None = None
+  parameters: Mapping[str, Any] | None = None
+  is_strict: bool = False
+  is_custom: bool = False
+  input_format: Grammar | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ToolChoice:
+  """Which tools may, or must, be called.
+
+  Attributes:
+    mode: 'required' is at least one call.
+    allowed: names that may be called; None is all.
+    is_named: the one name in `allowed` was demanded (`finish_reason` is then
+      'stop').
+  """
+
+  mode: Literal['none', 'auto', 'required'] = 'auto'
+  allowed: frozenset[str] | None = None
+  is_named: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,6 +190,21 @@ class Request:
     speculation: whether likely next tokens are guessed and verified together;
       'auto' is where it pays. Tokens and log-probabilities are the same.
     prediction: text that the answer may follow; it is guessed from first.
+    tools, tool_choice, parallel_tool_calls: what may be called; not parallel
+      is one call at most.
+    uses_functions: the caller speaks the interface before tools
+      (`functions`), and is answered in it.
+    grammar: what the answer's visible text must be.
+    reasoning_effort: None is the model's own default.
+    thinking_token_budget: reasoning ends after that many tokens.
+    verbosity: an instruction to the model; None is none.
+    chat_template_kwargs: further variables of the chat template.
+    add_generation_prompt: whether the prompt opens the assistant's turn.
+    continue_final_message: the last message is the beginning of the answer.
+    prompt_logprobs: alternatives to report per prompt token; None reports
+      nothing.
+    metadata: the caller's own notes.
+    service_tier: as asked for; recorded.
   """
 
   messages: Sequence[Mapping[str, Any]]
@@ -134,6 +220,44 @@ class Request:
   prompt_cache_key: str | None = None
   speculation: Speculation = 'auto'
   prediction: str | None = None
+  tools: tuple[Tool, ...] = ()
+  tool_choice: ToolChoice = ToolChoice()
+  parallel_tool_calls: bool = True
+  uses_functions: bool = False
+  grammar: Grammar | None = None
+  reasoning_effort: ReasoningEffort | None = None
+  thinking_token_budget: int | None = None
+  verbosity: Literal['low', 'medium', 'high'] | None = None
+  chat_template_kwargs: Mapping[str, Any] = dataclasses.field(
+    default_factory=lambda: types.MappingProxyType({})
+  )
+  add_generation_prompt: bool = True
+  continue_final_message: bool = False
+  prompt_logprobs: int | None = None
+  metadata: Mapping[str, str] = dataclasses.field(
+    default_factory=lambda: types.MappingProxyType({})
+  )
+  service_tier: str | None = None
+
+
+class Constraint(Protocol):
+  """Which tokens one choice may draw; one per choice, used by one thread.
+
+  A mask is u32[ceil(V / 32)]: token t is bit t % 32 of word t // 32.
+  """
+
+  def masks(self, guesses: Sequence[int], out_GW: np.ndarray) -> int:
+    """Writes what may come next, and what after each guess.
+
+    Returns:
+      How many guesses may come; so many masks and one more were written.
+    """
+
+  def forced(self, limit: int) -> Sequence[int]:
+    """At most `limit` tokens that are likely next for being all there is."""
+
+  def advance(self, tokens: Sequence[int]) -> None:
+    """Takes the tokens that were drawn."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,6 +275,7 @@ class TokenRequest:
     timeout_s: time from submission in which all choices must have ended; None
       is for ever.
     speculation, prediction_ids: see `Request`.
+    constraint: makes the constraint of a choice; None is none.
   """
 
   request_id: str
@@ -165,6 +290,7 @@ class TokenRequest:
   timeout_s: float | None = None
   speculation: Speculation = 'auto'
   prediction_ids: tuple[int, ...] = ()
+  constraint: Callable[[], Constraint] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
