@@ -205,6 +205,8 @@ class Request:
       nothing.
     metadata: the caller's own notes.
     service_tier: as asked for; recorded.
+    include_obfuscation: whether the events of a stream are padded, so that
+      their sizes tell less about their text.
   """
 
   messages: Sequence[Mapping[str, Any]]
@@ -238,6 +240,7 @@ class Request:
     default_factory=lambda: types.MappingProxyType({})
   )
   service_tier: str | None = None
+  include_obfuscation: bool = False
 
 
 class Constraint(Protocol):
@@ -364,6 +367,37 @@ class TokenLogprob:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PromptLogprob:
+  """One token of the prompt, given those before it.
+
+  Attributes:
+    rank: 1 is the most likely token.
+    top: the most likely tokens, most likely first (their own `top` is empty).
+  """
+
+  id: int
+  token: str
+  logprob: float
+  rank: int
+  top: tuple[PromptLogprob, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ToolCall:
+  """A call that the model made, whole.
+
+  Attributes:
+    id: unique in the conversation.
+    arguments: JSON of a function's arguments; the input of a custom tool.
+  """
+
+  id: str
+  name: str
+  arguments: str
+  is_custom: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Delta:
   """What one choice gained since its last delta.
 
@@ -372,6 +406,9 @@ class Delta:
     token_ids: ids that were counted, the one that decided the end included.
     logprobs: entries of the visible tokens.
     finish_reason: set on a choice's last delta and only there.
+    reasoning: text of the model's thinking.
+    calls: those that are complete now, in order.
+    num_reasoning: how many of `token_ids` are of its thinking.
   """
 
   choice: int
@@ -379,16 +416,22 @@ class Delta:
   token_ids: tuple[int, ...] = ()
   logprobs: tuple[TokenLogprob, ...] = ()
   finish_reason: FinishReason | None = None
+  reasoning: str = ''
+  calls: tuple[ToolCall, ...] = ()
+  num_reasoning: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChoiceResult:
-  """A finished choice."""
+  """A finished choice; see `Delta`."""
 
   text: str
   token_ids: tuple[int, ...]
   logprobs: tuple[TokenLogprob, ...]
   finish_reason: FinishReason
+  reasoning: str = ''
+  calls: tuple[ToolCall, ...] = ()
+  num_reasoning: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -398,6 +441,8 @@ class Completion:
   Attributes:
     num_cached: prompt tokens that came from the prefix cache.
     drafted: summed over the choices.
+    prompt_logprobs: per prompt token itself, with its alternatives in `top`;
+      the first has no log-probability (None).
   """
 
   choices: tuple[ChoiceResult, ...]
@@ -405,3 +450,4 @@ class Completion:
   num_cached: int
   seed: int
   drafted: Drafted = Drafted()
+  prompt_logprobs: tuple[PromptLogprob | None, ...] | None = None
