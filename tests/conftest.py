@@ -25,6 +25,7 @@ _COMPILED = 'CHATJAX_TEST_COMPILED'
 if _COMPILED not in os.environ:
   os.environ[_COMPILED] = tempfile.mkdtemp(prefix='chatjax-compiled-')
   atexit.register(shutil.rmtree, os.environ[_COMPILED], ignore_errors=True)
+jax.config.update('jax_compilation_cache_max_size', 4 * 2**30)  # locks it
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 if 'CHATJAX_TEST_DEVICES' not in os.environ:

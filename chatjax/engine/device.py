@@ -7,6 +7,7 @@ host waits. Used by the engine's thread alone.
 from __future__ import annotations
 
 import collections
+from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
 import logging
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 
 from chatjax import config as config_lib
+from chatjax import types
 from chatjax.engine import job as job_lib
 from chatjax.engine import programs as programs_lib
 from chatjax.engine import selfcheck
@@ -26,6 +28,7 @@ from chatjax.engine import tables as tables_lib
 from chatjax.models import load
 from chatjax.sampling import host_keys
 from chatjax.sampling import processors
+from chatjax.sampling import reported
 from chatjax.sampling import sampler
 
 _log = logging.getLogger(__name__)
@@ -80,6 +83,7 @@ class Device:
     _log.info('decode widths proven bit-equal: %s', self.widths)
     self.programs = selfcheck.restrict(compiled, self.widths)
     self._state = programs_lib.init_state(self._model, config)
+    self._free = send(programs_lib.no_masks(self._model, config.num_rows))
 
   def prefill(self, action: job_lib.Prefill) -> None:
     """Computes a chunk; at the end of the prompt also its logits."""
@@ -106,9 +110,12 @@ class Device:
     if action.copy is not None:
       copy = tuple(_scalars(pages) for pages in action.copy)
       self._cache = self.programs.copy_page(self._cache, *send(copy))
-    slot, state = send((np.int32(row.slot), self._row_state(row)))
+    masks = self._masks(1, {row: ((0,), ())})
+    mask = jax.tree.map(lambda x: x[0], masks)
+    args = send((np.int32(row.slot), self._row_state(row), mask))
+    slot, state, mask = args
     self._state, emitted = self.programs.admit(
-      self._state, row.logits, slot, state
+      self._state, row.logits, slot, state, mask
     )
     row.logits = None
     return _block([((0,), row.slot, row)], 1, emitted)
@@ -128,7 +135,13 @@ class Device:
       self._model, self._config, keep=slots, new_pages=action.new_pages
     )
     loan = programs_lib.loan(self._config.num_rows, lent)
-    args = send((live, change, loan, np.int32(action.num_steps)))
+    rows, own = [], {}
+    for row in action.rows:
+      lent_slots, guesses = _unzip(action.guesses.get(row, ()))
+      rows.append(((row.slot, *lent_slots), row.slot, row))
+      own[row] = (row.slot, *lent_slots), guesses
+    masks = self._masks(self._config.num_rows, own)
+    args = send((live, change, loan, masks, np.int32(action.num_steps)))
     now = time.monotonic()
     if self._idle_since is not None:
       self._totals.host_gap_s += now - self._idle_since
@@ -138,10 +151,6 @@ class Device:
       self.params, self._cache, self._state, *args
     )
     self._totals.decode_s += time.monotonic() - now
-    rows = []
-    for row in action.rows:
-      lent_slots = (slot for slot, _ in action.guesses.get(row, ()))
-      rows.append(((row.slot, *lent_slots), row.slot, row))
     return _block(rows, action.num_steps, emitted)
 
   def read(self, block: Block, *, is_last: bool) -> state_lib.Emitted:
@@ -180,6 +189,24 @@ class Device:
     slot_and_row = send((np.int32(row.slot), self._row_state(row)))
     self._state = self.programs.put(self._state, *slot_and_row)
 
+  def _masks(
+    self,
+    num_rows: int,
+    rows: Mapping[job_lib.Row, tuple[tuple[int, ...], tuple[int, ...]]],
+  ) -> state_lib.Masks:
+    """What the rows may draw: row -> (its slots, guesses at all but one)."""
+    bound = {r: x for r, x in rows.items() if r.constraint is not None}
+    if not bound and num_rows == self._config.num_rows:
+      return self._free
+    masks = programs_lib.no_masks(self._model, num_rows)
+    for row, (slots, guesses) in bound.items():
+      out_GW = np.zeros((len(slots), masks.words_W.shape[-1]), np.uint32)
+      allowed = row.constraint.masks(guesses, out_GW)
+      for slot, words_W in zip(slots[: allowed + 1], out_GW, strict=False):
+        masks.is_on[slot] = True
+        masks.words_W[slot] = words_W
+    return masks
+
   def _columns(self, table: tables_lib.Table) -> tuple[np.ndarray, ...]:
     columns = []
     for pages in table.pages:
@@ -208,13 +235,41 @@ class Device:
       active=np.bool_(True),
       key=np.asarray(key, np.uint32),
       params=sampler.host_params(sampling),
-      counts_V=counts_V,
-      in_prompt_V=in_prompt_V,
-      bias_V=processors.bias_row(sampling.logit_bias, vocab_size),
+      is_edited=np.bool_(_is_edited(sampling)),
+      edits=state_lib.Edits(counts_V, in_prompt_V, _bias(sampling, vocab_size)),
       stop_ids=stop_ids,
       tables=self._columns(row.table),
       num_top=np.int32(sampling.top_logprobs if sampling.logprobs else 0),
+      report=np.int32(reported.MODES[sampling.logprobs_mode]),
     )
+
+
+def _is_edited(sampling: types.SamplingParams) -> bool:
+  return bool(
+    sampling.presence_penalty
+    or sampling.frequency_penalty
+    or sampling.repetition_penalty != 1
+    or sampling.logit_bias
+    or sampling.allowed_token_ids is not None
+  )
+
+
+def _bias(sampling: types.SamplingParams, vocab_size: int) -> np.ndarray:
+  """f32[V]: the biases, and a ban on what is not among the allowed."""
+  bias_V = processors.bias_row(sampling.logit_bias, vocab_size)
+  if sampling.allowed_token_ids is not None:
+    is_banned_V = np.ones(vocab_size, bool)
+    is_banned_V[list(sampling.allowed_token_ids)] = False
+    bias_V[is_banned_V] = -np.inf
+  return bias_V
+
+
+def _unzip(
+  guesses: tuple[tuple[int, int], ...],
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+  """(slot, token) pairs as slots and tokens."""
+  slots, tokens = zip(*guesses, strict=True) if guesses else ((), ())
+  return slots, tokens
 
 
 def _scalars(pages: tuple[int, ...]) -> tuple[np.int32, ...]:

@@ -295,7 +295,8 @@ class Engine:
     if not verified.size:
       return
     accepted = int((verified >= 0).sum())
-    row.drafter.judge(verified.size, accepted)
+    if row.drafter is not None:
+      row.drafter.judge(verified.size, accepted)
     self.totals.drafted_tokens += verified.size
     self.totals.accepted_tokens += accepted
     row.job.sink.drafted(
@@ -315,6 +316,13 @@ class Engine:
           ' this dtype are at fault.'
       ))  # fmt: skip
       return
+    is_over = finish != state_lib.RUNNING
+    if row.constraint is not None:
+      if not is_over:
+        row.constraint.advance(emitted.token.tolist())
+      if row.constraint.error:
+        self._fail(job, row.constraint.error)
+        return
     tokens = _tokens(emitted, job.request.sampling)
     self._scheduler.advance(row, [token.id for token in tokens], num_steps)
     now = time.monotonic()
@@ -322,7 +330,7 @@ class Engine:
     row.delivered = now
     self.totals.generated_tokens += count
     job.sink.tokens(row.choice, tokens)
-    if finish != state_lib.RUNNING:
+    if is_over:
       self._scheduler.release(row)
       job.timeline.outcome = str(_REASON[finish])
       self._forget_if_done(job)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
 from chatjax import types
+from chatjax.engine import constrain
 from chatjax.engine import drafts
 from chatjax.engine import stats
 from chatjax.engine import tables as tables_lib
@@ -74,6 +76,8 @@ class Row:
     logits: what the first token is drawn from; dropped when it is drawn.
     delivered: when its last tokens were handed on.
     drafter: guesses its next tokens, if that is wanted.
+    constraint: says what it may draw, if it is not free; the device then has
+      to be told before every step.
   """
 
   job: Job
@@ -90,11 +94,26 @@ class Row:
   logits: Any = None
   delivered: float | None = None
   drafter: drafts.Drafter | None = None
+  constraint: constrain.Guarded | None = None
 
   @property
   def can_guess(self) -> bool:
-    """Whether all that was drawn is known to a drafter."""
-    return self.drafter is not None and not self.in_flight
+    """Whether all that was drawn is known to a drafter or a constraint."""
+    knows = self.drafter is not None or self.constraint is not None
+    return knows and not self.in_flight
+
+  @property
+  def is_eager(self) -> bool:
+    """Whether all that was drawn must be known before the next step."""
+    if self.constraint is not None:
+      return True
+    return self.drafter is not None and self.drafter.is_eager
+
+  def guess(self, most: int) -> Sequence[int]:
+    """At most `most` likely next tokens: the only ones allowed go first."""
+    if self.constraint is not None and (forced := self.constraint.forced(most)):
+      return forced
+    return () if self.drafter is None else self.drafter.draft(most)
 
   @property
   def last_position(self) -> int:

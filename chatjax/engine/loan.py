@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from chatjax.engine import state as state_lib
@@ -42,17 +41,17 @@ class Loan:
     )
 
   def row(self, state: state_lib.RowState, b: jax.Array) -> state_lib.RowState:
-    """Row b as it is drawn: its source's, moved past the guesses up to b's."""
-    row = jax.tree.map(lambda x: x[self.source_B[b]], state)
+    """Row b as it is drawn, its source's some steps on; without its edits."""
+    few = dataclasses.replace(state, edits=None)
+    row = jax.tree.map(lambda x: x[self.source_B[b]], few)
+    return dataclasses.replace(row, step=row.step + self.offset_B[b])
+
+  def edits(self, state: state_lib.RowState, b: jax.Array) -> state_lib.Edits:
+    """The edits of row b, moved past the guesses up to b's."""
+    edits = state.edits.row(self.source_B[b])
     is_guess_B = self._guesses_up_to(b)
-    counts_V = lax.cond(
-      self.offset_B[b] > 0,
-      lambda: row.counts_V.at[self.token_B].add(is_guess_B.astype(jnp.int32)),
-      lambda: row.counts_V,
-    )
-    return dataclasses.replace(
-      row, step=row.step + self.offset_B[b], counts_V=counts_V
-    )
+    counts_V = edits.counts_V.at[self.token_B].add(is_guess_B.astype(jnp.int32))
+    return dataclasses.replace(edits, counts_V=counts_V)
 
   def tokens(self, state: state_lib.RowState) -> jax.Array:
     """i32[B], what every row reads."""
@@ -85,7 +84,7 @@ class Loan:
     last_B = jnp.argmax(
       jnp.where(is_mine_BB, self.offset_B[None, :], -1), axis=1
     )
-    counts_BV = state.counts_V.at[
+    counts_BV = state.edits.counts_V.at[
       self.source_B, jnp.maximum(emitted_B.token, 0)
     ].add(valid_B.astype(jnp.int32))
     drew_B = ahead_B > 0
@@ -96,7 +95,7 @@ class Loan:
       position=state.position + ahead_B,
       step=state.step + ahead_B,
       active=drew_B & running_B,
-      counts_V=counts_BV,
+      edits=dataclasses.replace(state.edits, counts_V=counts_BV),
     )
     token_B = jnp.where(valid_B, emitted_B.token, -1)
     return state, dataclasses.replace(emitted_B, token=token_B)

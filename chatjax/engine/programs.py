@@ -142,6 +142,14 @@ def change(
   return state_lib.Change(keep_B, index_B, pages)
 
 
+def no_masks(model: config_lib.ModelConfig, num_rows: int) -> state_lib.Masks:
+  """Stacked masks, all off, on the host."""
+  num_words = -(-model.vocab_size // 32)
+  return state_lib.Masks(
+    np.zeros(num_rows, bool), np.zeros((num_rows, num_words), np.uint32)
+  )
+
+
 def loan(
   rows: int, guesses: Mapping[int, tuple[int, int, int]]
 ) -> loan_lib.Loan:
@@ -197,6 +205,8 @@ def _plan(weights: load.Weights, config: config_lib.EngineConfig) -> Plan:
   tables = (_i32(config.pages_per_row),) * len(model.kinds)
   x_CD = jax.ShapeDtypeStruct((config.chunk, model.embed_dim), jnp.float32)
   logits_V = jax.ShapeDtypeStruct((model.vocab_size,), jnp.float32)
+  mask = jax.tree.map(_abstract, no_masks(model, 1))
+  mask = jax.tree.map(lambda x: x.update(shape=x.shape[1:]), mask)
   plan = {}
   for width in width_ladder(config, weights.dtype):
     args = params, cache, state, *_decode_arguments(weights, config, width)
@@ -204,7 +214,7 @@ def _plan(weights: load.Weights, config: config_lib.EngineConfig) -> Plan:
   chunk = _i32(config.chunk), _i32(), _i32(), tables
   return plan | {
     'prefill': (_jit(step.prefill, 1), (params, cache, *chunk)),
-    'admit': (_jit(step.admit, 0), (state, logits_V, _i32(), row)),
+    'admit': (_jit(step.admit, 0), (state, logits_V, _i32(), row, mask)),
     'score': (_jit(step.score), (params, x_CD, _i32())),
     'put': (_jit(step_lib.put, 0), (state, _i32(), row)),
     **_page_plan(model, cache),
@@ -220,7 +230,9 @@ def _decode_arguments(weights, config, width):
   keep_B = jax.ShapeDtypeStruct((rows,), jnp.bool_)
   pages = (_i32(rows),) * len(weights.config.kinds)
   change = state_lib.Change(keep_B, _i32(rows), pages)
-  return live, change, loan_lib.Loan(*(_i32(rows),) * 3), _i32()
+  loan = loan_lib.Loan(*(_i32(rows),) * 3)
+  masks = jax.tree.map(_abstract, no_masks(weights.config, rows))
+  return live, change, loan, masks, _i32()
 
 
 def _page_plan(model, cache) -> Plan:
@@ -245,3 +257,7 @@ def _jit(fn: Callable[..., Any], *donated: int) -> Any:
 
 def _i32(*shape: int) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(shape, jnp.int32)
+
+
+def _abstract(x: np.ndarray) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(x.shape, x.dtype)

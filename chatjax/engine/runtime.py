@@ -11,6 +11,7 @@ import jax
 
 from chatjax.engine import fingerprint
 
+_MAX_COMPILED_BYTES = 4 * 2**30
 
 def configure(home: pathlib.Path) -> None:
   """Keeps compiled programs under `home`, by processor features.
@@ -18,8 +19,11 @@ def configure(home: pathlib.Path) -> None:
   A compilation cache folder that is configured already is respected.
   """
   if jax.config.jax_compilation_cache_dir is None:
-    folder = home / 'compiled' / fingerprint.cpu_features()
+    folder = home / 'programs' / fingerprint.cpu_features()
     jax.config.update('jax_compilation_cache_dir', str(folder))
+    # Only with a bound does jax lock the folder; without, a process may read
+    # what another has written half.
+    jax.config.update('jax_compilation_cache_max_size', _MAX_COMPILED_BYTES)
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
   # On a CPU the device works on the caller's cores: queueing ahead only adds

@@ -19,6 +19,7 @@ anything new starts, when there is room.
 from __future__ import annotations
 
 from chatjax import config as config_lib
+from chatjax.engine import constrain
 from chatjax.engine import drafts
 from chatjax.engine import job as job_lib
 from chatjax.engine import prefix as prefix_lib
@@ -97,11 +98,8 @@ class Scheduler:
 
   @property
   def wants_to_read(self) -> bool:
-    """Whether a row can guess only when all that was drawn is known."""
-    return any(
-      row.drafter is not None and row.drafter.is_eager
-      for row in self.rows.values()
-    )
+    """Whether a row can go on only when all that was drawn is known."""
+    return any(row.is_eager for row in self.rows.values())
 
   def release(self, row: Row) -> None:
     """Ends a row, running or swapped out: its slot and pages are free."""
@@ -211,6 +209,7 @@ class Scheduler:
       in_flight=1,
       logits=job.logits,
       drafter=self._drafter(job),
+      constraint=job.request.constraint and constrain.Guarded(job.request),
     )
     job.rows.add(row)
     job.order += self._config.max_rows
@@ -224,7 +223,8 @@ class Scheduler:
     if not self.rows:
       return None
     guesses = self._guess()
-    num_steps = 1 if guesses else self._config.decode_steps
+    is_bound = any(row.constraint is not None for row in self.rows.values())
+    num_steps = 1 if guesses or is_bound else self._config.decode_steps
     for row in sorted(self.rows.values(), key=lambda row: row.order):
       self.tables.forget_before(row.table, row.position)
       reach = row.position + row.in_flight + num_steps
@@ -255,7 +255,7 @@ class Scheduler:
       # Guesses take no page of their own.
       room = len(row.table) * self._config.page_size - row.position - 1
       most = min(share, room, row.last_position - row.position - 1)
-      token_ids = row.drafter.draft(most) if most > 0 else ()
+      token_ids = row.guess(most) if most > 0 else ()
       if token_ids:
         guesses[row] = tuple((slots.pop(), token_id) for token_id in token_ids)
         free -= len(token_ids)

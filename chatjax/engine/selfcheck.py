@@ -64,6 +64,7 @@ class _Trial:
       live,
       programs_lib.change(self._model, self._config, keep=self.slots),
       programs_lib.loan(len(self.slots), {}),
+      programs_lib.no_masks(self._model, len(self.slots)),
       np.int32(self._num_steps),
     )
     emitted = jax.tree.map(np.asarray, emitted)

@@ -18,6 +18,45 @@ RUNNING, STOPPED, LIMIT, BROKEN = range(4)
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Edits:
+  """What changes a row's logits from one token to the next.
+
+  Attributes:
+    counts_V: i32[V], how often each token was drawn.
+    in_prompt_V: bool[V].
+    bias_V: f32[V], added to the logits; -inf bans.
+  """
+
+  counts_V: jax.Array
+  in_prompt_V: jax.Array
+  bias_V: jax.Array
+
+  def row(self, b: jax.Array) -> Edits:
+    """Those of one of the stacked rows."""
+    return jax.tree.map(lambda x: x[b], self)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Masks:
+  """What the rows of one step may draw, where they are not free.
+
+  Attributes:
+    is_on: bool.
+    words_W: u32[ceil(V / 32)], see `types.Constraint`.
+  """
+
+  is_on: jax.Array
+  words_W: jax.Array
+
+  def allowed(self, vocab_size: int) -> jax.Array:
+    """bool[V], of one row."""
+    ids_V = jnp.arange(vocab_size, dtype=jnp.uint32)
+    return (self.words_W[ids_V // 32] >> (ids_V % 32)) & 1 > 0
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class RowState:
   """What one sequence in flight needs; stacked, every field gains an axis B.
 
@@ -29,12 +68,13 @@ class RowState:
     active: bool.
     key: u32[2], the choice's key; constant.
     params: the sampling parameters.
-    counts_V: i32[V], how often each token was drawn.
-    in_prompt_V: bool[V].
-    bias_V: f32[V], added to the logits; -inf bans.
+    is_edited: bool, whether `edits` can change a logit; where not, they are
+      not even read.
+    edits: penalties' counts and biases.
     stop_ids: i32[MAX_STOP_IDS], padded by -1.
     tables: i32[P] by page pool, the sequence's pages.
     num_top: i32, alternatives to report, 0 for none.
+    report: i32, which log-probabilities are reported; see `logprobs`.
   """
 
   token: jax.Array
@@ -44,12 +84,12 @@ class RowState:
   active: jax.Array
   key: jax.Array
   params: sampler.SamplingParams
-  counts_V: jax.Array
-  in_prompt_V: jax.Array
-  bias_V: jax.Array
+  is_edited: jax.Array
+  edits: Edits
   stop_ids: jax.Array
   tables: tuple[jax.Array, ...]
   num_top: jax.Array
+  report: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -59,7 +99,7 @@ class Emitted:
 
   Attributes:
     token: i32, -1 where the row was not active.
-    logprob: f32, raw.
+    logprob: f32, as the row wants it reported.
     top_ids: i32[TOP], top_logprobs: f32[TOP]; rows that did not ask hold
       padding.
     finish: i32, RUNNING or why the row ended with this token.
@@ -120,12 +160,16 @@ def inactive_row(
       active=jnp.bool_(False),
       key=jnp.zeros(2, jnp.uint32),
       params=sampler.default_params(),
-      counts_V=jnp.zeros(vocab_size, jnp.int32),
-      in_prompt_V=jnp.zeros(vocab_size, bool),
-      bias_V=jnp.zeros(vocab_size, jnp.float32),
+      is_edited=jnp.bool_(False),
+      edits=Edits(
+        counts_V=jnp.zeros(vocab_size, jnp.int32),
+        in_prompt_V=jnp.zeros(vocab_size, bool),
+        bias_V=jnp.zeros(vocab_size, jnp.float32),
+      ),
       stop_ids=jnp.full(MAX_STOP_IDS, -1, jnp.int32),
       tables=(jnp.zeros(pages_per_row, jnp.int32),) * num_pools,
       num_top=zero,
+      report=zero,
   )  # fmt: skip
 
 

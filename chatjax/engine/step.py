@@ -8,6 +8,7 @@ depend on its neighbours: that is the seed contract's ground.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any
 
@@ -24,6 +25,8 @@ from chatjax.nn import paged
 from chatjax.nn import quant
 from chatjax.nn import transformer
 from chatjax.sampling import logprobs
+from chatjax.sampling import processors
+from chatjax.sampling import reported
 from chatjax.sampling import sampler
 
 RowState = state_lib.RowState
@@ -84,14 +87,15 @@ class Step:
 
   def admit(
       self, state: RowState, logits_V: jax.Array, slot: jax.Array,
-      row: RowState,
+      row: RowState, masks: state_lib.Masks,
   ) -> tuple[RowState, Emitted]:  # fmt: skip
     """Draws a choice's first token and puts the choice into a slot."""
-    emitted = _draw(row, logits_V)
+    processed_V = _process(logits_V, row, masks, lambda: row.edits)
+    emitted = _draw(row, logits_V, processed_V)
     row = _advance(row, emitted)
-    counts_V = jnp.zeros_like(row.counts_V).at[emitted.token].add(1)
-    row = dataclasses.replace(row, counts_V=counts_V)
-    return put(state, slot, row), emitted
+    counts_V = row.edits.counts_V.at[emitted.token].add(1)
+    edits = dataclasses.replace(row.edits, counts_V=counts_V)
+    return put(state, slot, dataclasses.replace(row, edits=edits)), emitted
 
   def decode(
     self,
@@ -101,6 +105,7 @@ class Step:
     live: quant.LiveRows | None,
     change: state_lib.Change,
     loan: loan_lib.Loan,
+    masks: state_lib.Masks,
     num_steps: jax.Array,
   ) -> tuple[cache_lib.Cache, RowState, Emitted]:
     """Up to `num_steps` tokens for every active row.
@@ -113,6 +118,7 @@ class Step:
         products that take them from the state.
       change: what is new since the last block.
       loan: rows that verify guesses in the first step.
+      masks: stacked; with any of them on, `num_steps` must be 1.
       num_steps: i32, at most `max_steps`.
 
     Returns:
@@ -133,7 +139,7 @@ class Step:
       i, cache, state, emitted_NB = carry
       lent = loan.before(i == 0)
       logits_BV, cache = self._forward(params, cache, state, live, lent)
-      emitted_B = self._draw_rows(state, logits_BV, lent)
+      emitted_B = self._draw_rows(state, logits_BV, lent, masks)
       state, emitted_B = lent.advance(state, emitted_B)
       emitted_NB = jax.tree.map(
           lambda all_steps, one: lax.dynamic_update_index_in_dim(
@@ -169,13 +175,21 @@ class Step:
     return self.model.logits(params, x_BD, live), cache
 
   def _draw_rows(
-    self, state: RowState, logits_BV: jax.Array, loan: loan_lib.Loan
+    self,
+    state: RowState,
+    logits_BV: jax.Array,
+    loan: loan_lib.Loan,
+    masks: state_lib.Masks,
   ) -> Emitted:
     rows_B = jnp.arange(logits_BV.shape[0])
     active_B = state.active[loan.source_B]
 
     def draw(b):
-      return _draw(loan.row(state, b), logits_BV[b])
+      row = loan.row(state, b)
+      mask = jax.tree.map(lambda x: x[b], masks)
+      logits_V = logits_BV[b]
+      edits = lambda: loan.edits(state, b)
+      return _draw(row, logits_V, _process(logits_V, row, mask, edits))
 
     if self.method == 'vmap':
       return jax.vmap(
@@ -203,31 +217,67 @@ def put(state: RowState, slot: jax.Array, row: RowState) -> RowState:
   )
 
 
+def _process(
+  logits_V: jax.Array,
+  row: RowState,
+  mask: state_lib.Masks,
+  edits: Callable[[], state_lib.Edits],
+) -> jax.Array:
+  """What changes one row's logits; a step that changes nothing is skipped.
+
+  Args:
+    logits_V: the model's own.
+    row: of one sequence; its own edits are not read.
+    mask: of one row.
+    edits: gives the row's.
+  """
+
+  def edited():
+    made = edits()
+    return sampler.edit_row(
+      logits_V,
+      row.params,
+      counts_V=made.counts_V,
+      in_prompt_V=made.in_prompt_V,
+      bias_V=made.bias_V,
+    )
+
+  V = logits_V.shape[0]
+  processed_V = lax.cond(row.is_edited, edited, lambda: logits_V)
+  processed_V = lax.cond(
+    mask.is_on,
+    lambda: processors.allow(processed_V, mask.allowed(V)),
+    lambda: processed_V,
+  )
+  return processors.mask_stops(
+    processed_V, row.stop_ids, row.step, row.params.min_tokens
+  )
+
+
 @jax.jit  # traced once for all programs
-def _draw(row: RowState, logits_V: jax.Array) -> Emitted:
+def _draw(
+  row: RowState, logits_V: jax.Array, processed_V: jax.Array
+) -> Emitted:
   """Draws one row's next token."""
-  draw = sampler.sample_row(
-    logits_V,
-    row.params,
-    key=row.key,
-    step=row.step,
-    counts_V=row.counts_V,
-    in_prompt_V=row.in_prompt_V,
-    bias_V=row.bias_V,
-    stop_ids=row.stop_ids,
+  token, _ = sampler.draw_row(
+    processed_V, row.params, key=row.key, step=row.step
   )
-  top_ids, top_logprobs = logprobs.top_row(
-    logits_V, draw.log_z, row.num_top > 0
+  reported_V = reported.logits(
+    logits_V, processed_V, row.params, mode=row.report
   )
-  stopped = jnp.any(row.stop_ids == draw.token)
+  log_z = logprobs.log_normalizer(reported_V)
+  is_open = processed_V[token] > -jnp.inf
+  logprob = jnp.where(is_open, reported_V[token] - log_z, jnp.nan)
+  top_ids, top_logprobs = logprobs.top_row(reported_V, log_z, row.num_top > 0)
+  stopped = jnp.any(row.stop_ids == token)
   finish = jnp.where(
     row.step + 1 >= row.limit, state_lib.LIMIT, state_lib.RUNNING
   )
   finish = jnp.where(stopped, state_lib.STOPPED, finish)
-  finish = jnp.where(jnp.isnan(draw.logprob), state_lib.BROKEN, finish)
+  finish = jnp.where(jnp.isnan(logprob), state_lib.BROKEN, finish)
   return Emitted(
-    token=draw.token,
-    logprob=draw.logprob,
+    token=token,
+    logprob=logprob,
     top_ids=top_ids,
     top_logprobs=top_logprobs,
     finish=finish.astype(jnp.int32),

@@ -149,29 +149,93 @@ def sample_row(
   for array_V in (counts_V, in_prompt_V, bias_V, allowed_V):
     if array_V is not None:
       chex.assert_equal_shape([array_V, logits_V])
-  processed_V = logits_V
-  if counts_V is not None:
-    seen_V = counts_V > 0
-    if in_prompt_V is not None:
-      seen_V |= in_prompt_V
-    processed_V = processors.repetition(processed_V, params.repetition, seen_V)
-    processed_V = processors.presence_and_frequency(
-      processed_V, params.presence, params.frequency, counts_V
-    )
-  if bias_V is not None:
-    processed_V += bias_V
+  processed_V = edit_row(
+    logits_V,
+    params,
+    counts_V=counts_V,
+    in_prompt_V=in_prompt_V,
+    bias_V=bias_V,
+  )
   if allowed_V is not None:
     processed_V = processors.allow(processed_V, allowed_V)
   if stop_ids is not None:
     processed_V = processors.mask_stops(
       processed_V, stop_ids, step, params.min_tokens
     )
-  words = keys.uniform_words(keys.token_key(key, step))
-  token, fell_back = _draw(processed_V, params, words)
+  token, fell_back = draw_row(processed_V, params, key=key, step=step)
   log_z = logprobs.log_normalizer(logits_V)
   is_open = processed_V[token] > -jnp.inf
   logprob = jnp.where(is_open, logits_V[token] - log_z, jnp.nan)
   return Draw(token=token, logprob=logprob, log_z=log_z, fell_back=fell_back)
+
+
+def edit_row(
+  logits_V: jax.Array,
+  params: SamplingParams,
+  *,
+  counts_V: jax.Array | None,
+  in_prompt_V: jax.Array | None,
+  bias_V: jax.Array | None,
+) -> jax.Array:
+  """The first steps of the order: penalties and bias, f32[V]."""
+  if counts_V is not None:
+    seen_V = counts_V > 0
+    if in_prompt_V is not None:
+      seen_V |= in_prompt_V
+    logits_V = processors.repetition(logits_V, params.repetition, seen_V)
+    logits_V = processors.presence_and_frequency(
+      logits_V, params.presence, params.frequency, counts_V
+    )
+  return logits_V if bias_V is None else logits_V + bias_V
+
+
+def draw_row(
+  processed_V: jax.Array,
+  params: SamplingParams,
+  *,
+  key: jax.Array,
+  step: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """The last steps of the order: from the temperature to the draw.
+
+  Returns:
+    The token, i32, and whether the cut took the bisection, bool.
+  """
+  words = keys.uniform_words(keys.token_key(key, step))
+  logits_U, top = _padded(processed_V)
+
+  def greedy():
+    return ranking.first_argmax(logits_U, top), jnp.bool_(False)
+
+  def drawn():
+    weight_U, cut = _weights(logits_U, top, params)
+    return mass.draw(weight_U, words), cut.fell_back
+
+  token, fell_back = lax.cond(params.temperature > 0, drawn, greedy)
+  return jnp.minimum(token, processed_V.shape[0] - 1), fell_back
+
+
+def drawn_logits(processed_V: jax.Array, params: SamplingParams) -> jax.Array:
+  """Logits f32[V] of the distribution that `draw_row` draws from.
+
+  With the cuts left open (`top_k` 0, `top_p` 1, `min_p` 0) that is the
+  softmax at a temperature.
+  """
+  V = processed_V.shape[0]
+  logits_U, top = _padded(processed_V)
+
+  def greedy():
+    is_best_U = jnp.arange(logits_U.shape[0]) == ranking.first_argmax(
+      logits_U, top
+    )
+    return jnp.where(is_best_U, logits_U, -jnp.inf)
+
+  def drawn():
+    weight_U, _ = _weights(logits_U, top, params)
+    temperature = jnp.maximum(params.temperature, MIN_TEMPERATURE)
+    return jnp.where(weight_U > 0, (logits_U - top) / temperature, -jnp.inf)
+
+  return lax.cond(params.temperature > 0, drawn, greedy)[:V]
 
 
 def sample(
@@ -206,25 +270,20 @@ def _check(name: str, value: float, low: float, high: float) -> None:
     )
 
 
-def _draw(
-  logits_V: jax.Array, params: SamplingParams, words: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """The token, i32, and whether the cut fell back, bool."""
-  logits_U = tiles.pad(ranking.plain_zeros(logits_V), -jnp.inf)
-  top = tiles.largest(logits_U)
+def _padded(processed_V: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The row in whole tiles, -0.0 as 0.0, and its largest entry."""
+  logits_U = tiles.pad(ranking.plain_zeros(processed_V), -jnp.inf)
+  return logits_U, tiles.largest(logits_U)
 
-  def greedy():
-    return ranking.first_argmax(logits_U, top), jnp.bool_(False)
 
-  def drawn():
-    temperature = jnp.maximum(params.temperature, MIN_TEMPERATURE)
-    # Behind a barrier: every path below must read the same weights, not
-    # recompute them inside differently compiled loops.
-    weight_U = lax.optimization_barrier(jnp.exp((logits_U - top) / temperature))
-    cut = cut_lib.find(logits_U, weight_U, params.top_k, params.top_p)
-    is_kept_U = cut.keeps(logits_U) & (weight_U >= params.min_p)
-    weight_U = jnp.where(is_kept_U, weight_U, 0.0)
-    return mass.draw(weight_U, words), cut.fell_back
-
-  token, fell_back = lax.cond(params.temperature > 0, drawn, greedy)
-  return jnp.minimum(token, logits_V.shape[0] - 1), fell_back
+def _weights(
+  logits_U: jax.Array, top: jax.Array, params: SamplingParams
+) -> tuple[jax.Array, cut_lib.Cut]:
+  """What each token weighs in the draw, f32[U], 0 where it was cut off."""
+  temperature = jnp.maximum(params.temperature, MIN_TEMPERATURE)
+  # Behind a barrier: every path below must read the same weights, not
+  # recompute them inside differently compiled loops.
+  weight_U = lax.optimization_barrier(jnp.exp((logits_U - top) / temperature))
+  cut = cut_lib.find(logits_U, weight_U, params.top_k, params.top_p)
+  is_kept_U = cut.keeps(logits_U) & (weight_U >= params.min_p)
+  return jnp.where(is_kept_U, weight_U, 0.0), cut
