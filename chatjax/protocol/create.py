@@ -2,143 +2,111 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
-from typing import Any
+from typing import ClassVar
 from typing import Literal
 
 import pydantic
 
 from chatjax import types
-from chatjax.protocol import errors
-from chatjax.protocol import messages
-from chatjax.protocol import parameters
+from chatjax.protocol import answer_format
+from chatjax.protocol import messages as messages_lib
+from chatjax.protocol import metadata as metadata_lib
+from chatjax.protocol import options
+from chatjax.protocol import strict
+from chatjax.protocol import template
+from chatjax.protocol import tool_choice as tool_choice_lib
+from chatjax.protocol import tools as tools_lib
 
-MAX_INT32 = 2**31 - 1
-MAX_STOPS = 4
 MAX_MODEL_CHARS = 256
+MAX_SAFETY_CHARS = 128
 REPETITION_PENALTY = (0.001, 1000)  # what the sampler takes
 MAX_PRIORITY = 1_000_000  # what the engine takes
-_TOKEN_ID = re.compile(r'0|[1-9][0-9]{0,9}')
+_Penalty = Annotated[float, strict.between(-2, 2)]
+_Alternatives = Annotated[int, strict.between(0, 20)]
+_Key = Annotated[strict.Text, strict.at_most('max_key_chars')]
 
 
-def _between(low: float, high: float) -> pydantic.AfterValidator:
-  def check(value):
-    if not low <= value <= high:  # NaN is not
-      raise types.RequestError(
-        f'{errors.shorten(value)} is out of range; it must be between {low} '
-        f'and {high}.'
-      )
-    return value
-
-  return pydantic.AfterValidator(check)
-
-
-def _stop_list(value: Any) -> Any:
-  return [value] if isinstance(value, str) else value
-
-
-def _stops(value: list[str]) -> list[str]:
-  if not value or '' in value:
-    raise types.RequestError(
-      f'stop must be a non-empty string or 1 to {MAX_STOPS} of them.'
-    )
-  return value
-
-
-def _bias_keys(value: Any) -> Any:
-  """JSON keys are strings; Python callers may use integers."""
-  if not isinstance(value, dict):
-    return value
-  for key in value:
-    if not _TOKEN_ID.fullmatch(str(key)):
-      raise types.RequestError(
-        f'{errors.shorten(key)} is not a token id; the keys of logit_bias '
-        'are token ids like "1234".'
-      )
-  return {int(key): bias for key, bias in value.items()}
-
-
-_Penalty = Annotated[float, _between(-2, 2)]
-_Count = Annotated[int, _between(1, MAX_INT32)]
-
-
-class StreamOptions(messages.Strict):
-  """Options of a stream."""
-
-  include_usage: bool = False
-
-  @pydantic.model_validator(mode='before')
-  @classmethod
-  def _refuse(cls, value: Any) -> Any:
-    if not isinstance(value, dict):
-      return value
-    value = {name: item for name, item in value.items() if item is not None}
-    neutral = parameters.NEUTRAL_STREAM_OPTIONS
-    value = parameters.without_neutral(value, neutral)
-    for name in value:
-      if name in parameters.REFUSED_STREAM_OPTIONS:
-        raise errors.unsupported(name, neutral=neutral[name])
-    return value
-
-
-class Prediction(messages.Strict):
-  """What the answer is likely to be."""
-
-  type: Literal['content']
-  content: messages.Parts
-
-  @property
-  def text(self) -> str:
-    return ''.join(part.text for part in self.content)
-
-
-class CreateChatCompletion(messages.Strict):
+class CreateChatCompletion(strict.Strict):
   """The parameters that are not refused. Defaults are OpenAI's."""
 
+  path: ClassVar[str] = ''
   messages: Annotated[
-    list[messages.Message],
-    pydantic.FailFast(),
+    list[messages_lib.Message],
+    pydantic.Field(fail_fast=True),
     pydantic.Field(min_length=1),
+    strict.at_most('max_messages'),
   ]
-  model: Annotated[
-    messages.Text, pydantic.Field(min_length=1, max_length=MAX_MODEL_CHARS)
-  ]
-  temperature: Annotated[float, _between(0, 2)] = 1.0
-  top_p: Annotated[float, _between(0, 1)] = 1.0
-  max_completion_tokens: _Count | None = None
-  max_tokens: _Count | None = None
+  model: Annotated[strict.Filled, strict.at_most(MAX_MODEL_CHARS)]
+  temperature: Annotated[float, strict.between(0, 2)] = 1.0
+  top_p: Annotated[float, strict.between(0, 1)] = 1.0
+  max_completion_tokens: strict.Count | None = None
+  max_tokens: strict.Count | None = None
   n: int = 1  # its bound is a limit of the server
-  seed: Annotated[int, _between(types.MIN_SEED, types.MAX_SEED)] | None = None
-  stop: Annotated[
-    list[messages.Text],
-    pydantic.BeforeValidator(_stop_list),
-    pydantic.AfterValidator(_stops),
-  ] = pydantic.Field(default_factory=list)
+  seed: (
+    Annotated[int, strict.between(types.MIN_SEED, types.MAX_SEED)] | None
+  ) = None
+  stop: options.Stops = pydantic.Field(default_factory=list)
   presence_penalty: _Penalty = 0.0
   frequency_penalty: _Penalty = 0.0
-  logit_bias: Annotated[
-    dict[int, Annotated[float, _between(-100, 100)]],
-    pydantic.BeforeValidator(_bias_keys),
-  ] = pydantic.Field(default_factory=dict)
+  logit_bias: options.LogitBias = pydantic.Field(default_factory=dict)
   logprobs: bool = False
-  top_logprobs: Annotated[int, _between(0, 20)] = 0
+  top_logprobs: _Alternatives = 0
   stream: bool = False
-  stream_options: StreamOptions = StreamOptions()
-  user: messages.Text | None = None
-  top_k: Annotated[int, _between(-1, MAX_INT32)] = 0
-  min_p: Annotated[float, _between(0, 1)] = 0.0
-  repetition_penalty: Annotated[float, _between(*REPETITION_PENALTY)] = 1.0
-  min_tokens: Annotated[int, _between(0, MAX_INT32)] = 0
+  stream_options: options.StreamOptions = options.StreamOptions()
+  tools: tools_lib.Tools = pydantic.Field(default_factory=list)
+  tool_choice: tool_choice_lib.ToolChoice = 'auto'
+  parallel_tool_calls: bool = True
+  functions: tools_lib.Functions = pydantic.Field(default_factory=list)
+  function_call: tool_choice_lib.FunctionCall = 'auto'
+  response_format: answer_format.ResponseFormat | None = None
+  reasoning_effort: types.ReasoningEffort | None = None
+  verbosity: Literal['low', 'medium', 'high'] | None = None
+  prediction: options.Prediction | None = None
+  modalities: options.Modalities | None = None
+  metadata: metadata_lib.Metadata = pydantic.Field(default_factory=dict)
+  service_tier: (
+    Literal['auto', 'default', 'flex', 'priority', 'fast'] | None
+  ) = None
+  prompt_cache_key: _Key | None = None
+  prompt_cache_options: options.PromptCacheOptions | None = None
+  prompt_cache_retention: Literal['in_memory', '24h'] | None = None
+  safety_identifier: (
+    Annotated[strict.Text, strict.at_most(MAX_SAFETY_CHARS)] | None
+  ) = None
+  user: Annotated[strict.Text, strict.at_most('max_user_chars')] | None = None
+  top_k: Annotated[int, strict.between(-1, strict.MAX_INT32)] = 0
+  min_p: Annotated[float, strict.between(0, 1)] = 0.0
+  repetition_penalty: Annotated[float, strict.between(*REPETITION_PENALTY)] = (
+    1.0
+  )
+  min_tokens: Annotated[int, strict.between(0, strict.MAX_INT32)] = 0
   ignore_eos: bool = False
   stop_token_ids: Annotated[
-    list[Annotated[int, _between(0, MAX_INT32)]], pydantic.FailFast()
+    options.TokenIds, strict.at_most('max_stop_token_ids')
   ] = pydantic.Field(default_factory=list)
+  include_stop_str_in_output: bool = False
+  bad_words: options.BadWords = pydantic.Field(default_factory=list)
+  allowed_token_ids: (
+    Annotated[
+      options.TokenIds,
+      pydantic.Field(min_length=1),
+      strict.at_most('max_allowed_token_ids'),
+    ]
+    | None
+  ) = None
+  logprobs_mode: types.LogprobsMode = 'raw'
+  prompt_logprobs: _Alternatives | None = None
   return_token_ids: bool = False
-  priority: Annotated[int, _between(-MAX_PRIORITY, MAX_PRIORITY)] = 0
-  cache_salt: Annotated[messages.Text, pydantic.Field(min_length=1)] | None = (
-    None
-  )
-  prompt_cache_key: messages.Text | None = None
-  prediction: Prediction | None = None
+  add_generation_prompt: bool = True
+  continue_final_message: bool = False
+  chat_template_kwargs: template.Kwargs = pydantic.Field(default_factory=dict)
+  structured_outputs: answer_format.StructuredOutputs | None = None
+  thinking_token_budget: (
+    Annotated[int, strict.between(0, strict.MAX_INT32)] | None
+  ) = None
+  priority: (
+    Annotated[int, strict.between(-MAX_PRIORITY, MAX_PRIORITY)] | None
+  ) = None
+  cache_salt: Annotated[_Key, pydantic.Field(min_length=1)] | None = None
   speculation: types.Speculation = 'auto'

@@ -78,6 +78,15 @@ def unsupported(
   )
 
 
+def missing(param: str) -> types.RequestError:
+  """A field that has to be given."""
+  return types.RequestError(
+    f'Missing required parameter: {param!r}.',
+    param=param,
+    code='missing_required_parameter',
+  )
+
+
 def unknown(param: str) -> types.RequestError:
   """A field that no documented interface has."""
   return types.RequestError(

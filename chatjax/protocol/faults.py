@@ -23,6 +23,8 @@ _EXPECTED = {
 _EXPECTED_IN = {
   ('content', 'list_type'): 'a string or an array of content parts',
   ('stop', 'list_type'): 'a string or an array of strings',
+  ('tool_choice', 'model_type'): 'a string or an object',
+  ('function_call', 'model_type'): 'a string or an object',
 }
 _LENGTHS = {
   'too_short': ('at least', 'min_length'),
@@ -45,15 +47,15 @@ def translate(
     return _from_cause(cause, _given_path(first['loc'], body))
   param, kind = _path(_given_path(first['loc'], body)), first['type']
   if kind == 'missing':
-    return types.RequestError(
-      f'Missing required parameter: {param!r}.',
-      param=param,
-      code='missing_required_parameter',
-    )
+    return errors.missing(param)
   if kind == 'extra_forbidden':
     return errors.unknown(param)
   name = next(step for step in reversed(first['loc']) if isinstance(step, str))
-  expected = _EXPECTED_IN.get((name, kind)) or _EXPECTED.get(kind)
+  expected = (
+    _EXPECTED_IN.get((param, kind))
+    or _EXPECTED_IN.get((name, kind))
+    or _EXPECTED.get(kind)
+  )
   if kind == 'float_type' and type(first['input']) is int:
     # An integer is a number, but this one is no float.
     return types.RequestError(
@@ -77,8 +79,14 @@ def _from_cause(
   cause: types.RequestError, loc: tuple[int | str, ...]
 ) -> types.RequestError:
   param = _path((*loc, *filter(None, [cause.param])))
+  if cause.code == 'unknown_parameter':
+    return errors.unknown(param)
+  if cause.code == 'missing_required_parameter':
+    return errors.missing(param)
   is_named = cause.code == 'unsupported_parameter'
-  message = str(cause) if is_named else f'Invalid value for {param!r}: {cause}'
+  kind = 'type' if cause.code == 'invalid_type' else 'value'
+  message = f'Invalid {kind} for {param!r}: {cause}'
+  message = str(cause) if is_named else message
   return types.RequestError(message, param=param, code=cause.code)
 
 

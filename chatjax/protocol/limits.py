@@ -18,7 +18,18 @@ class Limits:
     max_stop_token_ids: entries of `stop_token_ids`.
     max_stop_chars: length of one stop string.
     max_user_chars: length of `user`.
-    max_key_chars: length of `cache_salt` and of `prompt_cache_key`.
+    max_key_chars: length of `cache_salt`, of `prompt_cache_key`, and of the
+      ids and names of earlier calls.
+    max_tools: tools per request, and calls per message.
+    max_description_chars: length of the description of a tool or a schema.
+    max_schema_bytes: size of one JSON schema.
+    max_json_depth: how deep schemas, arguments and template variables nest.
+    max_grammar_chars: length of one pattern or grammar.
+    max_choices: entries of `structured_outputs.choice`.
+    max_template_bytes: size of `chat_template_kwargs`.
+    max_bad_words: entries of `bad_words`; each has at most `max_stop_chars`.
+    max_allowed_token_ids: entries of `allowed_token_ids`.
+    max_file_bytes: size of one file in a message.
   """
 
   max_n: int = 8
@@ -30,6 +41,16 @@ class Limits:
   max_stop_chars: int = 1000
   max_user_chars: int = 512
   max_key_chars: int = 512
+  max_tools: int = 128
+  max_description_chars: int = 2**14
+  max_schema_bytes: int = 2**16
+  max_json_depth: int = 64
+  max_grammar_chars: int = 2**16
+  max_choices: int = 1000
+  max_template_bytes: int = 2**14
+  max_bad_words: int = 100
+  max_allowed_token_ids: int = 10_000
+  max_file_bytes: int = 2**19
 
   def __post_init__(self):
     for field in dataclasses.fields(self):

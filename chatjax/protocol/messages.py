@@ -1,105 +1,120 @@
-"""The `messages` of a request: text only in this version."""
+"""The `messages` of a request, each for itself."""
 
 from __future__ import annotations
 
 from typing import Annotated
 from typing import Any
+from typing import ClassVar
 from typing import Literal
+from typing import Self
 
 import pydantic
 
 from chatjax import types
+from chatjax.protocol import calls
+from chatjax.protocol import content as content_lib
 from chatjax.protocol import errors
-from chatjax.protocol import parameters
+from chatjax.protocol import strict
 
-ROLES = ('developer', 'system', 'user', 'assistant')
-
-
-class Strict(pydantic.BaseModel):
-  """No coercion (a bool is not an int), no unknown fields."""
-
-  model_config = pydantic.ConfigDict(
-    strict=True, extra='forbid', frozen=True, hide_input_in_errors=True
-  )
-
-
-def _encodable(text: str) -> str:
-  try:
-    text.encode()
-  except UnicodeEncodeError as error:
-    raise types.RequestError(
-      f'the character at {error.start} is a lone surrogate; it has no UTF-8.'
-    ) from None
-  return text
+_ALL = frozenset({'role', 'content', 'name'})
+_ANSWER = _ALL | {
+  'annotations', 'audio', 'function_call', 'reasoning', 'reasoning_content',
+  'refusal', 'tool_calls',
+}  # fmt: skip
+_FIELDS = {
+  'developer': _ALL,
+  'system': _ALL,
+  'user': _ALL,
+  'assistant': _ANSWER,
+  'tool': _ALL | {'tool_call_id'},
+  'function': _ALL,
+}
+ROLES = tuple(_FIELDS)
+_PARTS = {'user': ('text', 'file'), 'assistant': ('text', 'refusal')}
 
 
-Text = Annotated[str, pydantic.AfterValidator(_encodable)]
+class Message(strict.Strict):
+  """One message."""
 
-
-class TextPart(Strict):
-  """One content part."""
-
-  type: Literal['text']
-  text: Text
-
-  @pydantic.model_validator(mode='before')
-  @classmethod
-  def _refuse(cls, value: Any) -> Any:
-    if isinstance(value, dict):
-      kind = value.get('type')
-      if isinstance(kind, str) and kind in parameters.REFUSED_PARTS:
-        raise errors.unsupported('type', f'A content part of type {kind!r}')
-    return value
-
-
-def _parts(value: Any) -> Any:
-  """A plain string is short for one text part."""
-  return [{'type': 'text', 'text': value}] if isinstance(value, str) else value
-
-
-# The content of a message, however it was spelled.
-Parts = Annotated[
-  list[TextPart],
-  pydantic.FailFast(),
-  pydantic.Field(min_length=1),
-  pydantic.BeforeValidator(_parts),
-]
-
-
-class Message(Strict):
-  """One message; `as_dict` is what a chat template gets."""
-
-  role: Literal['developer', 'system', 'user', 'assistant']
-  content: Parts
+  path: ClassVar[str] = 'messages[]'
+  role: Literal['developer', 'system', 'user', 'assistant', 'tool', 'function']
+  content: content_lib.Parts | None = None
+  name: strict.AuthorName | None = None
+  tool_calls: Annotated[
+    list[calls.Call],
+    pydantic.Field(fail_fast=True),
+    strict.at_most('max_tools'),
+  ] = pydantic.Field(default_factory=list)
+  function_call: calls.OldCall | None = None
+  refusal: strict.Text | None = None
+  reasoning: strict.Text | None = None
+  reasoning_content: strict.Text | None = None
+  tool_call_id: calls.CallId | None = None
 
   @pydantic.model_validator(mode='before')
   @classmethod
-  def _refuse(cls, value: Any) -> Any:
-    if not isinstance(value, dict):
+  def _check_fields(cls, value: Any) -> Any:
+    role = value.get('role') if isinstance(value, dict) else None
+    if not isinstance(role, str):
       return value
-    value = {name: item for name, item in value.items() if item is not None}
-    _check_role(value.get('role'))
-    if value.get('role') == 'assistant':
-      value = parameters.without_neutral(
-        value, parameters.NEUTRAL_ANSWER_FIELDS
+    if role not in _FIELDS:
+      raise types.RequestError(
+        f'{errors.shorten(role)} is not a role; choose one of {list(ROLES)}.',
+        param='role',
       )
     for name in value:
-      if name in parameters.REFUSED_MESSAGE_FIELDS:
-        raise errors.unsupported(name)
+      if value[name] is not None and name not in _FIELDS[role]:
+        raise errors.unknown(str(name))
     return value
 
-  def as_dict(self) -> dict[str, str]:
-    """Parts are joined without a separator: the text is the user's own."""
-    text = ''.join(part.text for part in self.content)
-    return {'role': self.role, 'content': text}
+  @pydantic.model_validator(mode='after')
+  def _check(self) -> Self:
+    has_calls = bool(self.tool_calls or self.function_call)
+    is_said = has_calls or self.refusal is not None or self.role == 'function'
+    if self.content is None and not is_said:
+      raise errors.missing('content')
+    for param, role in (('tool_call_id', 'tool'), ('name', 'function')):
+      if self.role == role and getattr(self, param) is None:
+        raise errors.missing(param)
+    for idx, part in enumerate(self.content or ()):
+      if part.type not in (kinds := _PARTS.get(self.role, ('text',))):
+        raise types.RequestError(
+          f'a part of type {part.type!r} has no place in a message of role '
+          f'{self.role!r}; its parts are of {list(kinds)}.',
+          param=f'content[{idx}].type',
+        )
+    _check_answer(self)
+    return self
+
+  @property
+  def text(self) -> str:
+    return content_lib.join(self.content or ()) + (self.refusal or '')
+
+  @property
+  def thoughts(self) -> str | None:
+    """Both names are in use."""
+    return (
+      self.reasoning if self.reasoning_content is None else
+      self.reasoning_content
+    )  # fmt: skip
 
 
-def _check_role(role: Any) -> None:
-  if not isinstance(role, str) or role in ROLES:
-    return
-  if role in parameters.REFUSED_ROLES:
-    raise errors.unsupported('role', f'A message of role {role!r}')
-  raise types.RequestError(
-    f'{errors.shorten(role)} is not a role; choose one of {list(ROLES)}.',
-    param='role',
-  )
+def _check_answer(message: Message) -> None:
+  if message.tool_calls and message.function_call:
+    raise types.RequestError(
+      'give tool_calls or function_call, not both.', param='function_call'
+    )
+  given = {message.reasoning, message.reasoning_content} - {None}
+  if len(given) > 1:
+    raise types.RequestError(
+      'reasoning and reasoning_content differ; give one of them.',
+      param='reasoning',
+    )
+  seen: set[str] = set()
+  for idx, call in enumerate(message.tool_calls):
+    if call.id in seen:
+      raise types.RequestError(
+        f'{errors.shorten(call.id)} is the id of an earlier call.',
+        param=f'tool_calls[{idx}].id',
+      )
+    seen.add(call.id)

@@ -1,89 +1,154 @@
-"""One table of what this version does with every documented parameter.
+"""One table of what happens to every field of a request.
 
-Validation, the refusals and their messages are generated from it, so that no
-parameter can be accepted and ignored.
+Validation, GET /v1/capabilities and docs/parameters.md are generated from it,
+so that no parameter can be accepted and ignored.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+import dataclasses
 import enum
 from typing import Any
 
+from chatjax.protocol import errors
+from chatjax.protocol import parameter_rows
 
-class Status(enum.Enum):
+
+class Status(enum.StrEnum):
   """What happens to a parameter."""
 
-  IMPLEMENTED = 'has the documented effect'
-  RECORDED = 'is validated and logged, no effect on tokens'
-  REFUSED = 'is answered with 400'
+  IMPLEMENTED = 'implemented'
+  OWN_MEANING = 'own meaning'
+  RECORDED = 'recorded'
+  REFUSED = 'refused'
 
 
-def _rows(status: Status, names: str) -> dict[str, Status]:
-  return dict.fromkeys(names.split(), status)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parameter:
+  """One field of a request.
+
+  Attributes:
+    path: 'a.b' is a field of an object, 'a[]' any entry of an array.
+    allowed: its values in words; of a refused one, those that ask for nothing.
+    does: what it does here.
+    is_extension: whether OpenAI's interface does not have it.
+  """
+
+  path: str
+  status: Status
+  allowed: str
+  does: str
+  is_extension: bool
 
 
-PARAMETERS = {
-  **_rows(
-    Status.IMPLEMENTED,
-    """
-    messages model temperature top_p max_completion_tokens max_tokens n seed
-    stop presence_penalty frequency_penalty logit_bias logprobs top_logprobs
-    stream stream_options
-    top_k min_p repetition_penalty min_tokens ignore_eos stop_token_ids
-    return_token_ids priority cache_salt prompt_cache_key
-    prediction speculation
-    """,
-  ),
-  **_rows(Status.RECORDED, 'user'),
-  **_rows(
-    Status.REFUSED,
-    """
-    audio function_call functions metadata modalities moderation
-    parallel_tool_calls prompt_cache_options
-    prompt_cache_retention reasoning_effort response_format safety_identifier
-    service_tier store tool_choice tools verbosity web_search_options
-    include_stop_str_in_output bad_words allowed_token_ids prompt_logprobs
-    add_generation_prompt continue_final_message chat_template_kwargs
-    structured_outputs thinking_token_budget logprobs_mode
-    """,
-  ),
-}
-
-# Values of refused parameters that ask for nothing this version does not do.
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-  'metadata': ({},),
-  'modalities': (['text'],),
-  'parallel_tool_calls': (True, False),  # there are no tools to call
-  'reasoning_effort': ('none',),
-  'response_format': ({'type': 'text'},),
-  'service_tier': ('auto', 'default'),
-  'store': (False,),
-  'tool_choice': ('none', 'auto'),
-  'tools': ([],),
-}
-NEUTRAL_STREAM_OPTIONS = {'include_obfuscation': (False,)}
-# An answer is sent back as it came.
-NEUTRAL_ANSWER_FIELDS = {'annotations': ([],), 'tool_calls': ([],)}
-
-# Documented inside other parameters, not built yet.
-REFUSED_MESSAGE_FIELDS = frozenset({
-  'audio', 'function_call', 'name', 'reasoning', 'reasoning_content',
-  'refusal', 'tool_call_id', 'tool_calls',
-})  # fmt: skip
-REFUSED_STREAM_OPTIONS = frozenset({'include_obfuscation'})
-REFUSED_ROLES = frozenset({'tool', 'function'})
-REFUSED_PARTS = frozenset({'image_url', 'input_audio', 'file', 'refusal'})
+_STATUS = dict(zip('IMER', Status, strict=True))
 
 
-def without_neutral(
-  fields: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]
-) -> dict[str, Any]:
-  """Leaves out the fields whose values ask for nothing; 0 is not false."""
-  return {
-    name: value
-    for name, value in fields.items()
-    if not any(
-      type(value) is type(one) and value == one for one in neutral.get(name, ())
+def _read(rows: str, *, is_extension: bool) -> Iterator[Parameter]:
+  lines = rows.strip().splitlines()
+  for head, does in zip(lines[::2], lines[1::2], strict=True):
+    field, _, allowed = head.partition('|')
+    letter, path = field.split()
+    yield Parameter(
+      path=path,
+      status=_STATUS[letter],
+      allowed=allowed.strip(),
+      does=does.strip(),
+      is_extension=is_extension,
     )
+
+
+TABLE = (
+  *_read(parameter_rows.OPENAI, is_extension=False),
+  *_read(parameter_rows.EXTENSIONS, is_extension=True),
+)
+# Of the request itself; the other rows are inside of these.
+NAMES = frozenset(row.path for row in TABLE if not {'.', '['} & set(row.path))
+REFUSED = frozenset(row.path for row in TABLE if row.status is Status.REFUSED)
+
+# Values that are accepted, since they ask for nothing that is not done.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+  'messages[].annotations': ([],),
+  'store': (False,),
+}
+
+# Understood, but not acted on yet: refused unless the value asks for nothing.
+NOT_YET = frozenset({
+  'tools', 'tool_choice', 'parallel_tool_calls', 'functions', 'function_call',
+  'response_format', 'structured_outputs', 'reasoning_effort', 'verbosity',
+  'thinking_token_budget', 'chat_template_kwargs', 'add_generation_prompt',
+  'continue_final_message', 'include_stop_str_in_output', 'bad_words',
+  'allowed_token_ids', 'prompt_logprobs', 'logprobs_mode',
+  'stream_options.include_obfuscation',
+})  # fmt: skip
+_NOT_YET_NEUTRAL: dict[str, tuple[Any, ...]] = {
+  'tools': ([],),
+  'tool_choice': ('none', 'auto'),
+  'parallel_tool_calls': (True, False),  # there are no tools to call
+  'functions': ([],),
+  'function_call': ('none', 'auto'),
+  'response_format': ({'type': 'text'},),
+  'reasoning_effort': ('none',),
+  'chat_template_kwargs': ({},),
+  'add_generation_prompt': (True,),
+  'continue_final_message': (False,),
+  'include_stop_str_in_output': (False,),
+  'bad_words': ([],),
+  'logprobs_mode': ('raw',),
+  'stream_options.include_obfuscation': (False,),
+}
+
+
+def join(path: str, name: Any) -> str:
+  """The path of a field of the objects at `path`."""
+  return f'{path}.{name}' if path else str(name)
+
+
+def is_neutral(path: str, value: Any) -> bool:
+  """Whether a value of a refused parameter asks for nothing."""
+  return _is_among(value, NEUTRAL.get(path, ()))
+
+
+def check_wired(given: Mapping[str, Any]) -> None:
+  """Raises `types.RequestError` for a valid request that is not served yet."""
+  for path in sorted(NOT_YET):
+    value: Any = given
+    for name in path.split('.'):
+      value = value.get(name) if isinstance(value, Mapping) else None
+    neutral = _NOT_YET_NEUTRAL.get(path, ())
+    if value is not None and not _is_among(value, neutral):
+      raise errors.unsupported(path, neutral=neutral)
+
+
+def capabilities(model_id: str) -> dict[str, Any]:
+  """What every parameter does, for GET /v1/capabilities."""
+  return {
+    'object': 'capabilities',
+    'model': model_id,
+    'parameters': [
+      {
+        'path': row.path,
+        'status': status(row),
+        'allowed': row.allowed,
+        'does': row.does,
+        'extension': row.is_extension,
+      }
+      for row in TABLE
+    ],
   }
+
+
+def status(row: Parameter) -> Status:
+  """Of the row as this version does it."""
+  is_off = any(
+    row.path == path or row.path.startswith((f'{path}.', f'{path}['))
+    for path in NOT_YET
+  )
+  return Status.REFUSED if is_off else row.status
+
+
+def _is_among(value: Any, values: tuple[Any, ...]) -> bool:
+  """0 is not false."""
+  return any(type(value) is type(one) and value == one for one in values)

@@ -1,10 +1,9 @@
 """Every parameter reaches `types.Request`; every limit is at its place."""
 
 import dataclasses
-import json
+import re
 import time
 
-from openai.types.chat import completion_create_params
 import pytest
 
 from chatjax import types
@@ -22,7 +21,7 @@ LIMITS = limits_lib.Limits()
 
 def parse(**fields):
   body = {'model': 'm', 'messages': MESSAGES, **fields}
-  return request_lib.parse(body, limits=LIMITS).request
+  return request_lib.parse_form(body, limits=LIMITS).request
 
 
 def refuse(**fields) -> types.RequestError:
@@ -63,6 +62,27 @@ EFFECTS = [
   ('prompt_cache_key', 'k', 'prompt_cache_key', 'k'),
   ('speculation', 'off', 'speculation', 'off'),
   ('prediction', {'type': 'content', 'content': 'ab'}, 'prediction', 'ab'),
+  ('include_stop_str_in_output', True, 'include_stop', True),
+  ('bad_words', ['x', 'y'], 'bad_words', ('x', 'y')),
+  ('allowed_token_ids', [3, 4], 'allowed_token_ids', (3, 4)),
+  ('logprobs_mode', 'sampled', 'logprobs_mode', 'sampled'),
+  ('prompt_logprobs', 0, 'prompt_logprobs', 0),
+  ('parallel_tool_calls', False, 'parallel_tool_calls', False),
+  ('reasoning_effort', 'xhigh', 'reasoning_effort', 'xhigh'),
+  ('thinking_token_budget', 0, 'thinking_token_budget', 0),
+  ('verbosity', 'low', 'verbosity', 'low'),
+  ('chat_template_kwargs', {'a': [1, {}]}, 'chat_template_kwargs',
+   {'a': [1, {}]}),
+  ('add_generation_prompt', False, 'add_generation_prompt', False),
+  ('metadata', {'a': 'b'}, 'metadata', {'a': 'b'}),
+  ('service_tier', 'auto', 'service_tier', 'default'),
+  ('service_tier', 'default', 'service_tier', 'default'),
+  ('service_tier', 'flex', 'service_tier', 'flex'),
+  ('service_tier', 'flex', 'priority', 1),
+  ('service_tier', 'priority', 'priority', -1),
+  ('service_tier', 'priority', 'service_tier', 'priority'),
+  ('service_tier', 'fast', 'service_tier', 'priority'),
+  ('service_tier', 'fast', 'priority', -1),
   ('prediction',
    {'type': 'content', 'content': [
        {'type': 'text', 'text': 'a'}, {'type': 'text', 'text': 'b'}]},
@@ -106,101 +126,54 @@ def test_parameter_changes_the_request(name, value, field, expected):
 def test_parameters_with_a_precondition():
   request = parse(logprobs=True, top_logprobs=5)
   assert request.sampling.top_logprobs == 5
-  request = parse(stream=True, stream_options={'include_usage': True})
-  assert request.include_usage
-  body = {'model': 'm', 'messages': MESSAGES, 'user': 'u1'}
-  assert request_lib.parse(body).user == 'u1'
+  for name in ('include_usage', 'include_obfuscation'):
+    for value in (True, False):
+      request = parse(stream=True, stream_options={name: value})
+      assert getattr(request, name) is value
+  said = [*MESSAGES, {'role': 'assistant', 'content': 'x'}]
+  request = parse(messages=said, continue_final_message=True)
+  assert request.continue_final_message
+  assert not request.add_generation_prompt
+  assert parse(priority=5, service_tier='flex').priority == 5
+  assert parse(priority=0, service_tier='priority').priority == 0
 
 
-def test_every_implemented_parameter_has_an_effect_test():
-  tested = {row[0] for row in EFFECTS}
-  tested |= {'messages', 'top_logprobs', 'stream_options', 'user'}
-  kept = {
-    name
-    for name, status in parameters.PARAMETERS.items()
-    if status is not parameters.Status.REFUSED
-  }
-  assert tested == kept == set(create_lib.CreateChatCompletion.model_fields)
+@pytest.mark.parametrize(
+  ('name', 'value', 'field'),
+  [
+    ('user', 'u1', 'user'),
+    ('safety_identifier', 's1', 'safety_identifier'),
+    ('prompt_cache_retention', '24h', 'prompt_cache_retention'),
+  ],
+)
+def test_what_is_recorded(name, value, field):
+  body = {'model': 'm', 'messages': MESSAGES, name: value}
+  parsed = request_lib.parse(body)
+  assert parsed.request == parse()
+  assert getattr(parsed, field) == value
+
+
+def test_what_says_what_is_done_anyway():
+  assert parse(modalities=['text']) == parse()
+  assert parse(prompt_cache_options={'mode': 'implicit'}) == parse()
+  assert parse(prompt_cache_options={}) == parse()
+  assert parse(store=False) == parse()
+  for value in (['audio'], ['text', 'audio'], ['text', 'text'], [], ['x']):
+    error = refuse(modalities=value)
+    assert (error.param, error.code) == ('modalities', 'unsupported_parameter')
+  for name, value in (('mode', 'explicit'), ('ttl', '30m')):
+    error = refuse(prompt_cache_options={name: value})
+    assert error.param == f'prompt_cache_options.{name}'
 
 
 def test_priorities_are_those_of_the_engine():
   assert create_lib.MAX_PRIORITY == admission.MAX_PRIORITY
 
 
-def test_table_knows_all_parameters_of_the_official_client():
-  official = set(
-    completion_create_params.CompletionCreateParamsStreaming.__annotations__
-  ) | set(completion_create_params.CompletionCreateParamsBase.__annotations__)
-  assert official <= set(parameters.PARAMETERS)
-
-
 def test_defaults_are_those_of_openai():
   assert parse() == types.Request(messages=MESSAGES, model='m')
-  nulls = {
-    name: None
-    for name in parameters.PARAMETERS
-    if name not in ('model', 'messages')
-  }
+  nulls = dict.fromkeys(parameters.NAMES - {'model', 'messages'})
   assert parse(**nulls) == parse()
-
-
-@pytest.mark.parametrize(
-  'name',
-  [
-    name
-    for name, status in parameters.PARAMETERS.items()
-    if status is parameters.Status.REFUSED
-  ],
-)
-def test_documented_but_not_built_is_refused(name):
-  neutral = parameters.NEUTRAL.get(name, ())
-  for value in (0, 1, 'flex', '', ['audio'], [{}], {'type': 'x'}, {'a': 1}):
-    error = refuse(**{name: value})
-    assert (error.param, error.code) == (name, 'unsupported_parameter')
-    assert error.status == 400
-    assert all(json.dumps(one) in str(error) for one in neutral)
-
-
-@pytest.mark.parametrize(
-  ('name', 'value'),
-  [
-    ('metadata', {}),
-    ('modalities', ['text']),
-    ('parallel_tool_calls', True),
-    ('parallel_tool_calls', False),
-    ('reasoning_effort', 'none'),
-    ('response_format', {'type': 'text'}),
-    ('service_tier', 'auto'),
-    ('service_tier', 'default'),
-    ('store', False),
-    ('tool_choice', 'none'),
-    ('tool_choice', 'auto'),
-    ('tools', []),
-  ],
-)
-def test_what_asks_for_nothing_is_accepted(name, value):
-  assert parse(**{name: value}) == parse()
-
-
-@pytest.mark.parametrize(
-  ('name', 'value'),
-  [
-    ('metadata', {'a': 'b'}),
-    ('modalities', ['text', 'audio']),
-    ('modalities', []),
-    ('reasoning_effort', 'low'),
-    ('response_format', {'type': 'json_object'}),
-    ('response_format', {'type': 'text', 'x': 1}),
-    ('service_tier', 'priority'),
-    ('store', True),
-    ('store', 0),
-    ('tool_choice', 'required'),
-    ('tools', [{'type': 'function', 'function': {'name': 'f'}}]),
-  ],
-)
-def test_what_asks_for_something_is_refused(name, value):
-  error = refuse(**{name: value})
-  assert (error.param, error.code) == (name, 'unsupported_parameter')
 
 
 def test_unknown_fields_are_refused():
@@ -209,6 +182,13 @@ def test_unknown_fields_are_refused():
     assert (error.param, error.code) == ('best_off', 'unknown_parameter')
   error = refuse(**{'x' * 10**6: 1})
   assert len(error.param) <= 100
+
+
+EFFORTS = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']
+
+
+def nested(depth):
+  return [nested(depth - 1)] if depth else []
 
 
 # Parameter, values at its limits, values over and far over them.
@@ -232,6 +212,60 @@ RANGES = [
   ('prompt_cache_key', ['', 'k' * 512], ['k' * 513, 7]),
   ('priority', [-(10**6), 10**6], [10**6 + 1, -(10**6) - 1, 2**70, 0.5, True]),
   ('model', ['m' * 256], ['', 'm' * 257]),
+  ('safety_identifier', ['', 's' * 128], ['s' * 129, 7]),
+  ('prompt_cache_retention', ['in_memory'], ['in-memory', '', 24, ['24h']]),
+  ('service_tier', ['auto'], ['scale', '', 'x' * 10**6, 1, True]),
+  ('reasoning_effort', EFFORTS, ['none ', '', 1, True, {}]),
+  ('verbosity', ['low', 'medium', 'high'], ['none', '', 1, True]),
+  ('thinking_token_budget', [0, 2**31 - 1], [-1, 2**31, 2**70, True, '1', 0.0]),
+  ('prompt_logprobs', [0, 20], [-1, 21, True, '1', 1.0]),
+  ('logprobs_mode', ['raw', 'tempered'], ['raw_logprobs', '', 1, []]),
+  (
+    'bad_words',
+    [[], ['x'] * 100, ['x' * 1000]],
+    [[''], ['x'] * 101, ['x' * 1001], 'x', [1], {}, ['\ud800']],
+  ),
+  (
+    'allowed_token_ids',
+    [[0], [0] * 10_000],
+    [[], [0] * 10_001, [-1], [2**31], [True], [1.0], 5, 'x', {}],
+  ),
+  (
+    'metadata',
+    [{}, {str(i): 'v' * 512 for i in range(16)}, {'k' * 64: ''}],
+    [
+      {str(i): '' for i in range(17)},
+      {'k': 'v' * 513},
+      {'k' * 65: ''},
+      {'': 'x'},
+      {'k': 1},
+      {'k': None},
+      {1: 'v'},
+      [],
+      'x',
+      {'k': '\ud800'},
+    ],
+  ),
+  (
+    'chat_template_kwargs',
+    [{}, {'a': None, 'b': [1.5, {'c': True}]}],
+    [
+      [],
+      'x',
+      {'messages': []},
+      {'tools': 1},
+      {'bos_token': ''},
+      {'eos_token': 1},
+      {'add_generation_prompt': True},
+      {1: 2},
+      {'a': float('nan')},
+      {'a': 10**400},
+      {'a': {'b': '\ud800'}},
+      {'a': set()},
+      {'a': 'x' * 2**14},
+      {'a': nested(64)},
+    ],
+  ),
   ('logit_bias', [{'0': 100}, {'1': -100.0}], [{'0': 100.5}, {'0': -101}]),
   (
     'logit_bias',
@@ -247,7 +281,7 @@ def test_ranges(name, inside, outside):
     parse(**{name: value})
   for value in outside:
     error = refuse(**{name: value})
-    assert error.param.partition('[')[0] == name
+    assert re.split(r'[\[.]', error.param)[0] == name
     assert error.status == 400
 
 
@@ -259,7 +293,11 @@ INTS = [
   'n', 'seed', 'top_k', 'max_tokens', 'max_completion_tokens', 'min_tokens',
   'top_logprobs',
 ]  # fmt: skip
-BOOLS = ['logprobs', 'stream', 'ignore_eos', 'return_token_ids']
+BOOLS = [
+  'logprobs', 'stream', 'ignore_eos', 'return_token_ids',
+  'parallel_tool_calls', 'add_generation_prompt', 'continue_final_message',
+  'include_stop_str_in_output',
+]  # fmt: skip
 
 
 def test_no_type_is_coerced():
@@ -331,12 +369,12 @@ def test_the_message_names_the_range():
     (
       {'messages': [{'role': 'user', 'content': [{'type': 'smell'}]}]},
       "Invalid value for 'messages[0].content[0].type': 'smell' was given; it"
-      " must be 'text'.",
+      " must be 'text', 'refusal' or 'file'.",
     ),
     (
       {'model': 'm' * 257},
-      "Invalid value for 'model': it has 257 characters; it must have at most"
-      ' 256.',
+      "Invalid value for 'model': it has 257 characters; at most 256 are"
+      ' allowed.',
     ),
     ({'stop': '\ud800'}, "Invalid value for 'stop': the character at 0"),
     ({'messages': [set()]}, "Invalid type for 'messages[0]': it must be an"),
@@ -370,14 +408,11 @@ def test_combinations():
   assert parse(top_logprobs=20, logprobs=True).sampling.top_logprobs == 20
   options = {'include_usage': True}
   assert refuse(stream_options=options).param == 'stream_options'
-  for options in ({}, None, {'include_obfuscation': False}):
+  for options in ({}, None, {'include_obfuscation': None}):
     asked = parse(stream=True, stream_options=options)
     assert asked == parse(stream=True)
   parse(stream_options=None)
   parse(top_logprobs=None)
-  error = refuse(stream=True, stream_options={'include_obfuscation': True})
-  assert error.param == 'stream_options.include_obfuscation'
-  assert error.code == 'unsupported_parameter'
   error = refuse(stream=True, stream_options={'x': 1})
   assert (error.param, error.code) == ('stream_options.x', 'unknown_parameter')
   assert refuse(max_tokens=3, max_completion_tokens=4).param == 'max_tokens'
@@ -409,10 +444,7 @@ def message(**fields):
     ),
     (message(role='robot'), 'messages[0].role', 'invalid_value'),
     (message(role=1), 'messages[0].role', 'invalid_value'),
-    (message(role='tool'), 'messages[0].role', 'unsupported_parameter'),
-    (message(role='function'), 'messages[0].role', 'unsupported_parameter'),
-    (message(name='n'), 'messages[0].name', 'unsupported_parameter'),
-    (message(tool_calls=[]), 'messages[0].tool_calls', 'unsupported_parameter'),
+    (message(tool_calls=[]), 'messages[0].tool_calls', 'unknown_parameter'),
     (message(mood='x'), 'messages[0].mood', 'unknown_parameter'),
     (message(annotations=[]), 'messages[0].annotations', 'unknown_parameter'),
     (message(content=1), 'messages[0].content', 'invalid_type'),
@@ -441,11 +473,6 @@ def message(**fields):
       message(content=[{'type': 'text', 'text': '\ud800'}]),
       'messages[0].content[0].text',
       'invalid_value',
-    ),
-    (
-      message(role='assistant', tool_calls=[{'id': 'a'}]),
-      'messages[0].tool_calls',
-      'unsupported_parameter',
     ),
     (MESSAGES * 1001, 'messages', 'invalid_value'),
     (
@@ -567,6 +594,43 @@ def test_far_over_a_limit_is_answered_fast(more):
   with pytest.raises(types.RequestError):
     request_lib.parse_json(b'{%s}' % more, limits=LIMITS)
   assert time.thread_time() - start_s < 0.2
+
+
+TOOLS = [{'type': 'function', 'function': {'name': 'f'}}]
+NOT_YET = {
+  'tools': TOOLS, 'tool_choice': 'required', 'parallel_tool_calls': False,
+  'functions': [{'name': 'f'}], 'function_call': {'name': 'f'},
+  'response_format': {'type': 'json_object'},
+  'structured_outputs': {'regex': 'x'}, 'reasoning_effort': 'low',
+  'verbosity': 'low', 'thinking_token_budget': 5,
+  'chat_template_kwargs': {'a': 1}, 'add_generation_prompt': False,
+  'continue_final_message': True, 'include_stop_str_in_output': True,
+  'bad_words': ['x'], 'allowed_token_ids': [1], 'prompt_logprobs': 0,
+  'logprobs_mode': 'sampled', 'stream_options.include_obfuscation': True,
+}  # fmt: skip
+NEEDS = {
+  'tool_choice': {'tools': TOOLS},
+  'parallel_tool_calls': {'tools': TOOLS},
+  'function_call': {'functions': [{'name': 'f'}]},
+  'continue_final_message': {
+    'messages': [{'role': 'assistant', 'content': 'x'}]
+  },
+  'stream_options.include_obfuscation': {'stream': True},
+}
+
+
+@pytest.mark.parametrize('path', sorted(parameters.NOT_YET))
+def test_what_is_not_done_yet_is_refused(path):
+  name, _, inner = path.partition('.')
+  value = {inner: NOT_YET[path]} if inner else NOT_YET[path]
+  body = {'model': 'm', 'messages': MESSAGES, name: value}
+  body |= NEEDS.get(path, {})
+  request_lib.parse_form(body)
+  with pytest.raises(types.RequestError) as caught:
+    request_lib.parse(body)
+  assert caught.value.code == 'unsupported_parameter'
+  if path not in NEEDS:
+    assert caught.value.param == path
 
 
 def test_limits_let_something_through():
