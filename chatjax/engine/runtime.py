@@ -13,6 +13,7 @@ from chatjax.engine import fingerprint
 
 _MAX_COMPILED_BYTES = 4 * 2**30
 
+
 def configure(home: pathlib.Path) -> None:
   """Keeps compiled programs under `home`, by processor features.
 

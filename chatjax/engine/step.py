@@ -25,6 +25,7 @@ from chatjax.nn import paged
 from chatjax.nn import quant
 from chatjax.nn import transformer
 from chatjax.sampling import logprobs
+from chatjax.sampling import padded
 from chatjax.sampling import processors
 from chatjax.sampling import reported
 from chatjax.sampling import sampler
@@ -90,8 +91,7 @@ class Step:
       row: RowState, masks: state_lib.Masks,
   ) -> tuple[RowState, Emitted]:  # fmt: skip
     """Draws a choice's first token and puts the choice into a slot."""
-    processed_V = _process(logits_V, row, masks, lambda: row.edits)
-    emitted = _draw(row, logits_V, processed_V)
+    emitted = _draw(logits_V, row, masks, lambda: row.edits)
     row = _advance(row, emitted)
     counts_V = row.edits.counts_V.at[emitted.token].add(1)
     edits = dataclasses.replace(row.edits, counts_V=counts_V)
@@ -187,9 +187,8 @@ class Step:
     def draw(b):
       row = loan.row(state, b)
       mask = jax.tree.map(lambda x: x[b], masks)
-      logits_V = logits_BV[b]
       edits = lambda: loan.edits(state, b)
-      return _draw(row, logits_V, _process(logits_V, row, mask, edits))
+      return _draw(logits_BV[b], row, mask, edits)
 
     if self.method == 'vmap':
       return jax.vmap(
@@ -217,13 +216,15 @@ def put(state: RowState, slot: jax.Array, row: RowState) -> RowState:
   )
 
 
-def _process(
+def _draw(
   logits_V: jax.Array,
   row: RowState,
   mask: state_lib.Masks,
   edits: Callable[[], state_lib.Edits],
-) -> jax.Array:
-  """What changes one row's logits; a step that changes nothing is skipped.
+) -> Emitted:
+  """Draws one row's next token.
+
+  Whole rows never leave a `lax.cond`: that would copy them.
 
   Args:
     logits_V: the model's own.
@@ -231,6 +232,7 @@ def _process(
     mask: of one row.
     edits: gives the row's.
   """
+  raw = padded.row(logits_V)
 
   def edited():
     made = edits()
@@ -242,33 +244,37 @@ def _process(
       bias_V=made.bias_V,
     )
 
-  V = logits_V.shape[0]
-  processed_V = lax.cond(row.is_edited, edited, lambda: logits_V)
-  processed_V = lax.cond(
-    mask.is_on,
-    lambda: processors.allow(processed_V, mask.allowed(V)),
-    lambda: processed_V,
-  )
-  return processors.mask_stops(
-    processed_V, row.stop_ids, row.step, row.params.min_tokens
-  )
+  def changed():
+    processed_V = lax.cond(row.is_edited, edited, lambda: logits_V)
+    allowed_V = mask.allowed(logits_V.shape[0]) | ~mask.is_on
+    processed_V = processors.allow(processed_V, allowed_V)
+    processed_V = processors.mask_stops(
+      processed_V, row.stop_ids, row.step, row.params.min_tokens
+    )
+    return _draw_from(row, raw, padded.row(processed_V))
+
+  is_changed = row.is_edited | mask.is_on | (row.step < row.params.min_tokens)
+  return lax.cond(is_changed, changed, lambda: _draw_from(row, raw, raw))
 
 
 @jax.jit  # traced once for all programs
-def _draw(
-  row: RowState, logits_V: jax.Array, processed_V: jax.Array
+def _draw_from(
+  row: RowState, raw: padded.Row, processed: padded.Row
 ) -> Emitted:
-  """Draws one row's next token."""
-  token, _ = sampler.draw_row(
-    processed_V, row.params, key=row.key, step=row.step
+  token, _ = sampler.draw_row(processed, row.params, key=row.key, step=row.step)
+
+  def report(shown):
+    log_z = logprobs.log_normalizer_of(shown)
+    top = logprobs.top_row(shown, log_z, row.num_top > 0)
+    return shown.logits_U[token] - log_z, *top
+
+  logprob, top_ids, top_logprobs = lax.cond(
+    row.report == reported.RAW,
+    lambda: report(raw),
+    lambda: report(reported.row(raw, processed, row.params, mode=row.report)),
   )
-  reported_V = reported.logits(
-    logits_V, processed_V, row.params, mode=row.report
-  )
-  log_z = logprobs.log_normalizer(reported_V)
-  is_open = processed_V[token] > -jnp.inf
-  logprob = jnp.where(is_open, reported_V[token] - log_z, jnp.nan)
-  top_ids, top_logprobs = logprobs.top_row(reported_V, log_z, row.num_top > 0)
+  is_open = processed.logits_U[token] > -jnp.inf
+  logprob = jnp.where(is_open, logprob, jnp.nan)
   stopped = jnp.any(row.stop_ids == token)
   finish = jnp.where(
     row.step + 1 >= row.limit, state_lib.LIMIT, state_lib.RUNNING

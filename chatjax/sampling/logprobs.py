@@ -10,8 +10,8 @@ from jax import lax
 import jax.numpy as jnp
 
 from chatjax.sampling import mass
+from chatjax.sampling import padded
 from chatjax.sampling import ranking
-from chatjax.sampling import tiles
 
 # OpenAI's bound on `top_logprobs`.
 MAX_TOP = 20
@@ -24,21 +24,24 @@ def log_normalizer(logits_V: jax.Array) -> jax.Array:
   rows are batched. The result is NaN for a broken row: one that holds NaN
   or +inf, or nothing but -inf.
   """
-  logits_U = tiles.pad(logits_V, -jnp.inf)
-  top = tiles.largest(logits_U)
-  weight_U = lax.optimization_barrier(jnp.exp(logits_U - top))
-  log_z = top + mass.log(mass.total(weight_U))
-  return jnp.where(jnp.isfinite(top), log_z, jnp.nan)
+  return log_normalizer_of(padded.row(logits_V))
+
+
+def log_normalizer_of(row: padded.Row) -> jax.Array:
+  """The same of a padded row."""
+  weight_U = lax.optimization_barrier(jnp.exp(row.logits_U - row.top))
+  log_z = row.top + mass.log(mass.total(weight_U))
+  return jnp.where(jnp.isfinite(row.top), log_z, jnp.nan)
 
 
 def top_row(
-  logits_V: jax.Array, log_z: jax.Array, wanted: jax.Array
+  row: padded.Row, log_z: jax.Array, wanted: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """The likeliest tokens by (logit descending, id ascending).
 
   Args:
-    logits_V: f32[V], the model's own.
-    log_z: f32, its `log_normalizer`.
+    row: of logits.
+    log_z: f32, its `log_normalizer_of`.
     wanted: bool; under `lax.map` a row that does not ask costs nothing.
 
   Returns:
@@ -51,9 +54,8 @@ def top_row(
   )
 
   def best():
-    logits_U = tiles.pad(ranking.plain_zeros(logits_V), -jnp.inf)
-    logit_k, token_k = ranking.best(logits_U, MAX_TOP)
-    is_token_k = token_k < logits_V.shape[0]
+    logit_k, token_k = ranking.best(row.logits_U, MAX_TOP)
+    is_token_k = token_k < row.vocab_size
     return (
       jnp.where(is_token_k, token_k, nothing[0]),
       jnp.where(is_token_k, logit_k - log_z, nothing[1]),

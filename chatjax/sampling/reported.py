@@ -10,29 +10,30 @@ from __future__ import annotations
 import dataclasses
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 
+from chatjax.sampling import padded
 from chatjax.sampling import sampler
+from chatjax.sampling import tiles
 
 RAW, TEMPERED, SAMPLED = range(3)
 MODES = {'raw': RAW, 'tempered': TEMPERED, 'sampled': SAMPLED}
 
 
-def logits(
-  logits_V: jax.Array,
-  processed_V: jax.Array,
+def row(
+  raw: padded.Row,
+  processed: padded.Row,
   params: sampler.SamplingParams,
   *,
   mode: jax.Array,
-) -> jax.Array:
-  """Logits f32[V] of the reported distribution.
+) -> padded.Row:
+  """The logits of the reported distribution.
 
   Args:
-    logits_V: f32[V], the model's own.
-    processed_V: f32[V], what the token is drawn from.
+    raw: the model's own.
+    processed: what the token is drawn from.
     params: of the row.
-    mode: i32, one of `MODES`.
+    mode: i32, one of `MODES` but RAW, which is `raw` as it is.
   """
   uncut = dataclasses.replace(
     params,
@@ -41,12 +42,10 @@ def logits(
     min_p=jnp.zeros_like(params.min_p),
   )
 
-  def at_temperature():
-    is_tempered = mode == TEMPERED
-    from_V = jnp.where(is_tempered, logits_V, processed_V)
-    cuts = jax.tree.map(
-      lambda off, on: jnp.where(is_tempered, off, on), uncut, params
-    )
-    return sampler.drawn_logits(from_V, cuts)
+  def choose(tempered, sampled):
+    return jnp.where(mode == TEMPERED, tempered, sampled)
 
-  return lax.cond(mode == RAW, lambda: logits_V, at_temperature)
+  logits_U = sampler.drawn_logits(
+    jax.tree.map(choose, raw, processed), jax.tree.map(choose, uncut, params)
+  )
+  return padded.Row(logits_U, tiles.largest(logits_U), raw.vocab_size)

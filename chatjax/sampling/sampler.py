@@ -27,9 +27,9 @@ from chatjax.sampling import cut as cut_lib
 from chatjax.sampling import keys
 from chatjax.sampling import logprobs
 from chatjax.sampling import mass
+from chatjax.sampling import padded
 from chatjax.sampling import processors
 from chatjax.sampling import ranking
-from chatjax.sampling import tiles
 
 # Smaller temperatures act like this one: only ties of the best are drawn.
 MIN_TEMPERATURE = 1e-6
@@ -162,7 +162,8 @@ def sample_row(
     processed_V = processors.mask_stops(
       processed_V, stop_ids, step, params.min_tokens
     )
-  token, fell_back = draw_row(processed_V, params, key=key, step=step)
+  row = padded.row(processed_V)
+  token, fell_back = draw_row(row, params, key=key, step=step)
   log_z = logprobs.log_normalizer(logits_V)
   is_open = processed_V[token] > -jnp.inf
   logprob = jnp.where(is_open, logits_V[token] - log_z, jnp.nan)
@@ -190,11 +191,7 @@ def edit_row(
 
 
 def draw_row(
-  processed_V: jax.Array,
-  params: SamplingParams,
-  *,
-  key: jax.Array,
-  step: jax.Array,
+  row: padded.Row, params: SamplingParams, *, key: jax.Array, step: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """The last steps of the order: from the temperature to the draw.
 
@@ -202,40 +199,38 @@ def draw_row(
     The token, i32, and whether the cut took the bisection, bool.
   """
   words = keys.uniform_words(keys.token_key(key, step))
-  logits_U, top = _padded(processed_V)
 
   def greedy():
-    return ranking.first_argmax(logits_U, top), jnp.bool_(False)
+    return ranking.first_argmax(row.logits_U, row.top), jnp.bool_(False)
 
   def drawn():
-    weight_U, cut = _weights(logits_U, top, params)
+    weight_U, cut = _weights(row, params)
     return mass.draw(weight_U, words), cut.fell_back
 
   token, fell_back = lax.cond(params.temperature > 0, drawn, greedy)
-  return jnp.minimum(token, processed_V.shape[0] - 1), fell_back
+  # In a row without anything to draw they end in the padding.
+  return jnp.minimum(token, row.vocab_size - 1), fell_back
 
 
-def drawn_logits(processed_V: jax.Array, params: SamplingParams) -> jax.Array:
-  """Logits f32[V] of the distribution that `draw_row` draws from.
+def drawn_logits(row: padded.Row, params: SamplingParams) -> jax.Array:
+  """Logits f32[U] of the distribution that `draw_row` draws from.
 
   With the cuts left open (`top_k` 0, `top_p` 1, `min_p` 0) that is the
   softmax at a temperature.
   """
-  V = processed_V.shape[0]
-  logits_U, top = _padded(processed_V)
 
   def greedy():
-    is_best_U = jnp.arange(logits_U.shape[0]) == ranking.first_argmax(
-      logits_U, top
-    )
-    return jnp.where(is_best_U, logits_U, -jnp.inf)
+    id_U = jnp.arange(row.logits_U.shape[0])
+    best = ranking.first_argmax(row.logits_U, row.top)
+    return jnp.where(id_U == best, row.logits_U, -jnp.inf)
 
   def drawn():
-    weight_U, _ = _weights(logits_U, top, params)
+    weight_U, _ = _weights(row, params)
     temperature = jnp.maximum(params.temperature, MIN_TEMPERATURE)
-    return jnp.where(weight_U > 0, (logits_U - top) / temperature, -jnp.inf)
+    logits_U = (row.logits_U - row.top) / temperature
+    return jnp.where(weight_U > 0, logits_U, -jnp.inf)
 
-  return lax.cond(params.temperature > 0, drawn, greedy)[:V]
+  return lax.cond(params.temperature > 0, drawn, greedy)
 
 
 def sample(
@@ -270,20 +265,16 @@ def _check(name: str, value: float, low: float, high: float) -> None:
     )
 
 
-def _padded(processed_V: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The row in whole tiles, -0.0 as 0.0, and its largest entry."""
-  logits_U = tiles.pad(ranking.plain_zeros(processed_V), -jnp.inf)
-  return logits_U, tiles.largest(logits_U)
-
-
 def _weights(
-  logits_U: jax.Array, top: jax.Array, params: SamplingParams
+  row: padded.Row, params: SamplingParams
 ) -> tuple[jax.Array, cut_lib.Cut]:
   """What each token weighs in the draw, f32[U], 0 where it was cut off."""
   temperature = jnp.maximum(params.temperature, MIN_TEMPERATURE)
   # Behind a barrier: every path below must read the same weights, not
   # recompute them inside differently compiled loops.
-  weight_U = lax.optimization_barrier(jnp.exp((logits_U - top) / temperature))
-  cut = cut_lib.find(logits_U, weight_U, params.top_k, params.top_p)
-  is_kept_U = cut.keeps(logits_U) & (weight_U >= params.min_p)
+  weight_U = lax.optimization_barrier(
+    jnp.exp((row.logits_U - row.top) / temperature)
+  )
+  cut = cut_lib.find(row.logits_U, weight_U, params.top_k, params.top_p)
+  is_kept_U = cut.keeps(row.logits_U) & (weight_U >= params.min_p)
   return jnp.where(is_kept_U, weight_U, 0.0), cut

@@ -16,6 +16,7 @@ import scipy.stats
 from chatjax import types
 from chatjax.sampling import keys
 from chatjax.sampling import logprobs
+from chatjax.sampling import padded
 from chatjax.sampling import processors
 from chatjax.sampling import sampler
 from tests.sampling import oracle
@@ -263,7 +264,7 @@ def test_a_row_alone_is_the_row_in_a_crowd_bit_for_bit():
   def row(args):
     logits_V, p, key, step, row = args
     got = sampler.sample_row(logits_V, p, key=key, step=step, **row)
-    top = logprobs.top_row(logits_V, got.log_z, step % 2 == 0)
+    top = logprobs.top_row(padded.row(logits_V), got.log_z, step % 2 == 0)
     return got, top
 
   alone_B = [jax.tree.map(lambda x, b=b: x[b : b + 1], crowd) for b in range(B)]
@@ -281,7 +282,7 @@ def test_a_row_alone_is_the_row_in_a_crowd_bit_for_bit():
 def test_top_logprobs_hold_the_very_bits_of_the_drawn_token():
   row_V = random_row(8)
   got = draw(row_V, temperature=0)
-  ids, top = logprobs.top_row(row_V, got.log_z, True)
+  ids, top = logprobs.top_row(padded.row(row_V), got.log_z, True)
   assert int(ids[0]) == int(got.token)
   assert top[0].tobytes() == got.logprob.tobytes()
 
