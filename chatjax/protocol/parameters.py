@@ -81,7 +81,7 @@ NOT_YET = frozenset({
   'thinking_token_budget', 'chat_template_kwargs', 'add_generation_prompt',
   'continue_final_message', 'include_stop_str_in_output', 'bad_words',
   'allowed_token_ids', 'prompt_logprobs', 'logprobs_mode',
-  'stream_options.include_obfuscation',
+  'stream_options.include_obfuscation', 'metadata', 'service_tier',
 })  # fmt: skip
 _NOT_YET_NEUTRAL: dict[str, tuple[Any, ...]] = {
   'tools': ([],),
@@ -98,6 +98,8 @@ _NOT_YET_NEUTRAL: dict[str, tuple[Any, ...]] = {
   'bad_words': ([],),
   'logprobs_mode': ('raw',),
   'stream_options.include_obfuscation': (False,),
+  'metadata': ({},),
+  'service_tier': ('auto', 'default'),
 }
 
 

@@ -6,12 +6,15 @@ interface shows is set to None in `build.py`, an absent field is not set.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
+import types
 from typing import Literal
 
 import pydantic
 
-FinishReason = Literal['stop', 'length']
+FinishReason = Literal['stop', 'length', 'tool_calls', 'function_call']
+ServiceTier = Literal['default', 'flex', 'priority']
 
 
 class Model(pydantic.BaseModel):
@@ -30,6 +33,10 @@ class Meta:
     seed: the one given or drawn.
     choice_keys: per choice the key that its draws are folded from, in hex.
     prompt_ids: the rendered prompt.
+    has_tools: whether an answer may be calls without text.
+    uses_functions: calls are answered in the form before tools.
+    is_named_choice: the one tool to call was demanded by name.
+    metadata: the caller's own notes.
   """
 
   id: str
@@ -44,6 +51,13 @@ class Meta:
   has_logprobs: bool
   has_token_ids: bool
   include_usage: bool
+  has_tools: bool = False
+  uses_functions: bool = False
+  is_named_choice: bool = False
+  metadata: Mapping[str, str] = dataclasses.field(
+    default_factory=lambda: types.MappingProxyType({})
+  )
+  service_tier: ServiceTier = 'default'
 
 
 class TopLogprob(Model):
@@ -70,13 +84,50 @@ class Logprobs(Model):
   refusal: None
 
 
+class FunctionCall(Model):
+  """A function and the JSON of its arguments."""
+
+  name: str
+  arguments: str
+
+
+class CustomCall(Model):
+  """A custom tool and its text."""
+
+  name: str
+  input: str
+
+
+class FunctionToolCall(Model):
+  """A call of a function."""
+
+  id: str
+  type: Literal['function']
+  function: FunctionCall
+
+
+class CustomToolCall(Model):
+  """A call of a custom tool."""
+
+  id: str
+  type: Literal['custom']
+  custom: CustomCall
+
+
+ToolCall = FunctionToolCall | CustomToolCall
+
+
 class Message(Model):
-  """The answer of one choice."""
+  """The answer of one choice; what the model thought has two names."""
 
   role: Literal['assistant']
-  content: str
+  content: str | None
   refusal: None
   annotations: list[dict[str, str]]
+  tool_calls: list[ToolCall] | None = None
+  function_call: FunctionCall | None = None
+  reasoning: str | None = None
+  reasoning_content: str | None = None
 
 
 class Choice(Model):
@@ -123,6 +174,14 @@ class Provenance(Model):
   sampler_version: int
 
 
+class PromptLogprob(Model):
+  """What the model thought of a token of the prompt."""
+
+  logprob: float
+  rank: int
+  decoded_token: str
+
+
 class ChatCompletion(Model):
   """A finished answer."""
 
@@ -133,9 +192,31 @@ class ChatCompletion(Model):
   choices: list[Choice]
   usage: Usage
   system_fingerprint: str
-  service_tier: Literal['default']
+  service_tier: ServiceTier
   chatjax: Provenance
+  metadata: dict[str, str] | None = None
   prompt_token_ids: list[int] | None = None
+  prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = None
+
+
+class FunctionToolCallDelta(FunctionToolCall):
+  """A call of a function, whole, and its place."""
+
+  index: int
+
+
+class CustomToolCallDelta(Model):
+  """A call of a custom tool, whole, and its place.
+
+  Without a `type`: the official client's deltas know that of functions only.
+  """
+
+  index: int
+  id: str
+  custom: CustomCall
+
+
+ToolCallDelta = FunctionToolCallDelta | CustomToolCallDelta
 
 
 class ChoiceDelta(Model):
@@ -144,6 +225,10 @@ class ChoiceDelta(Model):
   role: Literal['assistant'] | None = None
   content: str | None = None
   refusal: None = None
+  tool_calls: list[ToolCallDelta] | None = None
+  function_call: FunctionCall | None = None
+  reasoning: str | None = None
+  reasoning_content: str | None = None
 
 
 class ChunkChoice(Model):
@@ -165,7 +250,7 @@ class ChatCompletionChunk(Model):
   model: str
   choices: list[ChunkChoice]
   system_fingerprint: str
-  service_tier: Literal['default']
+  service_tier: ServiceTier
   usage: Usage | None = None
   chatjax: Provenance | None = None
   prompt_token_ids: list[int] | None = None

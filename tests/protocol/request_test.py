@@ -607,6 +607,7 @@ NOT_YET = {
   'continue_final_message': True, 'include_stop_str_in_output': True,
   'bad_words': ['x'], 'allowed_token_ids': [1], 'prompt_logprobs': 0,
   'logprobs_mode': 'sampled', 'stream_options.include_obfuscation': True,
+  'metadata': {'a': 'b'}, 'service_tier': 'flex',
 }  # fmt: skip
 NEEDS = {
   'tool_choice': {'tools': TOOLS},
