@@ -292,11 +292,10 @@ class Engine:
 
   def _judge(self, row: job_lib.Row, verified: np.ndarray) -> None:
     """Notes what became of a row's guesses: -1 where one was wrong."""
-    if not verified.size:
+    if not verified.size or row.is_forced:
       return
     accepted = int((verified >= 0).sum())
-    if row.drafter is not None:
-      row.drafter.judge(verified.size, accepted)
+    row.drafter.judge(verified.size, accepted)
     self.totals.drafted_tokens += verified.size
     self.totals.accepted_tokens += accepted
     row.job.sink.drafted(

@@ -78,6 +78,7 @@ class Row:
     drafter: guesses its next tokens, if that is wanted.
     constraint: says what it may draw, if it is not free; the device then has
       to be told before every step.
+    is_forced: whether the last guess was all that the constraint allowed.
   """
 
   job: Job
@@ -95,6 +96,7 @@ class Row:
   delivered: float | None = None
   drafter: drafts.Drafter | None = None
   constraint: constrain.Guarded | None = None
+  is_forced: bool = False
 
   @property
   def can_guess(self) -> bool:
@@ -111,9 +113,11 @@ class Row:
 
   def guess(self, most: int) -> Sequence[int]:
     """At most `most` likely next tokens: the only ones allowed go first."""
-    if self.constraint is not None and (forced := self.constraint.forced(most)):
+    forced = () if self.constraint is None else self.constraint.forced(most)
+    self.is_forced = bool(forced)
+    if forced or self.drafter is None:
       return forced
-    return () if self.drafter is None else self.drafter.draft(most)
+    return self.drafter.draft(most)
 
   @property
   def last_position(self) -> int:
