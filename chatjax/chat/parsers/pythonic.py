@@ -1,0 +1,150 @@
+"""Calls as a Python list: [f(a=1, b='x'), g()]."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import functools
+
+from chatjax import types
+from chatjax.chat.parsers import call_object
+from chatjax.chat.parsers import events
+from chatjax.chat.parsers import hermes
+from chatjax.chat.parsers import lark as lark_lib
+from chatjax.chat.parsers import literal_reader
+from chatjax.chat.parsers import names
+from chatjax.chat.parsers import output_format
+from chatjax.chat.parsers import reader
+from chatjax.chat.parsers import stream
+
+_OPEN, _CLOSE = '<|tool_call_start|>', '<|tool_call_end|>'
+
+_SIMPLE = {
+  'n': '\n', 't': '\t', 'r': '\r', 'b': '\b', 'f': '\f',
+  '\\': '\\', "'": "'", '"': '"', '/': '/',
+}  # fmt: skip
+_HEX_DIGITS = {'x': 2, 'u': 4, 'U': 8}
+_HEX = frozenset('0123456789abcdefABCDEF')
+
+
+def read_list(tools: call_object.Tools, emit: reader.Emit) -> reader.Reader:
+  """Reads the list up to and with its last bracket.
+
+  Calls come out together at the end: a bracket is no clear sign of a call.
+  """
+  found = []
+  char = yield from reader.space()
+  while True:
+    name, _ = yield from names.read(tools, '(', char)
+    text = yield from literal_reader.members(
+      NOTATION, sign='=', end=')', keys='bare'
+    )
+    found.append(call_object.make(tools[name], text))
+    char = yield from reader.space()
+    if char == ']':
+      break
+    reader.require(char == ',')
+    char = yield from reader.space()
+  for call in found:
+    emit(call)
+
+
+def _string(quote: str) -> Generator[None, str, str]:
+  pieces = []
+  while (char := (yield)) != quote:
+    reader.require(char != '\n')
+    pieces.append((yield from _escape()) if char == '\\' else char)
+  text = ''.join(pieces)
+  # Two escapes may make one character, as in JSON.
+  pairs = text.encode('utf-16-le', 'surrogatepass')
+  return pairs.decode('utf-16-le', 'surrogatepass')
+
+
+def _escape() -> Generator[None, str, str]:
+  char = yield
+  if char in _SIMPLE:
+    return _SIMPLE[char]
+  if char not in _HEX_DIGITS:
+    reader.require(char != '\n')
+    return '\\' + char
+  digits = ''
+  for _ in range(_HEX_DIGITS[char]):
+    digits += yield
+  reader.require(set(digits) <= _HEX and int(digits, 16) <= 0x10FFFF)
+  return chr(int(digits, 16))
+
+
+NOTATION = literal_reader.Notation(quotes='"\'', string=_string, keys='string')
+
+
+def _markup(tools: call_object.Tools) -> stream.Markup:
+  return stream.Markup(
+    openers={},
+    line_openers={'[': functools.partial(read_list, tools)},
+    controls=frozenset(),
+  )
+
+
+def _tagged_markup(tools: call_object.Tools) -> stream.Markup:
+  return stream.Markup(
+    openers={_OPEN: functools.partial(_read_tagged, tools)},
+    reasoning=hermes.THINK,
+    controls=frozenset({_OPEN, _CLOSE, *hermes.THINK}),
+  )
+
+
+def _read_tagged(tools: call_object.Tools, emit: reader.Emit) -> reader.Reader:
+  found: list[events.Call] = []
+  yield from reader.tag('[')
+  yield from read_list(tools, found.append)
+  yield from reader.tag(_CLOSE)
+  for call in found:
+    emit(call)
+
+
+def _block(
+  lark: lark_lib.Lark, tools: Sequence[types.Tool], is_parallel: bool
+) -> str:
+  call = lark.choice([_call(lark, tool) for tool in tools])
+  more = f' (", " {call})*' if is_parallel else ''
+  return f'"[" {call}{more} "]"'
+
+
+def _tagged_block(
+  lark: lark_lib.Lark, tools: Sequence[types.Tool], is_parallel: bool
+) -> str:
+  return f'{_block(lark, tools, is_parallel)} {lark.tag(_CLOSE)}'
+
+
+def _call(lark: lark_lib.Lark, tool: types.Tool) -> str:
+  if tool.is_custom:
+    schema = lark_lib.input_schema(tool)
+  else:
+    schema = tool.parameters or {}
+  items = []
+  for name, value in schema.get('properties', {}).items():
+    # A part of a schema still finds what it refers to.
+    roots = {
+      key: schema[key] for key in ('$defs', 'definitions') if key in schema
+    }
+    part = {**value, **roots} if isinstance(value, Mapping) else roots
+    text = lark.json(part, is_strict=tool.is_strict or tool.is_custom)
+    head = lark_lib.literal(f'{name}=')
+    items.append((f'{head} {text}', name in schema.get('required', ())))
+  head = lark_lib.literal(f'{tool.name}(')
+  inner = lark.members(items, ', ') if items else ''
+  return f'{head} {inner} ")"'
+
+
+FORMAT = output_format.TaggedFormat(
+  name='pythonic', markup=_markup, block=_block, opener=None, is_list=True
+)
+# Liquid's models put tags around the list.
+LFM = output_format.TaggedFormat(
+  name='lfm',
+  markup=_tagged_markup,
+  block=_tagged_block,
+  opener=_OPEN,
+  is_list=True,
+)
