@@ -217,7 +217,7 @@ class HarmonyFormat:
     The model stops at the end of a call, so only a caller that goes on sees
     many.
     """
-    lark = lark_lib.Lark(special)
+    lark = _lark(special)
     call = lark.choice([_rule(lark, tool) for tool in tools])
     start = f'{lark.tag(_START)} {lark_lib.literal(_ROLE)}'
     head = f'({_thought(lark)} {start} | {start})?'
@@ -231,7 +231,7 @@ class HarmonyFormat:
     is_parallel: bool,
     special: Mapping[str, int] = output_format.NO_SPECIAL,
   ) -> str:
-    lark = lark_lib.Lark(special)
+    lark = _lark(special)
     call = lark.choice(
       [_rule(lark, output_format.eased(tool)) for tool in tools]
     )
@@ -242,7 +242,16 @@ class HarmonyFormat:
     )
     shown = f'{text} {lark.tag(_END)} {start}'
     more = f' ({start} ({shown})* {call})*' if is_parallel else ''
-    return lark.source(f'{start}? ({shown})* ({text} | {call}{more})')
+    return lark.source(f'({start})? ({shown})* ({text} | {call}{more})')
+
+
+def _lark(special: Mapping[str, int]) -> lark_lib.Lark:
+  if missing := sorted(_CONTROLS - set(special)):
+    raise types.ChatjaxError(
+      f'The tokenizer lacks the control tokens {missing}, without which there '
+      'are no calls in harmony; choose another output format.'
+    )
+  return lark_lib.Lark(special)
 
 
 def _thought(lark: lark_lib.Lark) -> str:
