@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 import pathlib
 
+from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import parameters
 
 PATH = pathlib.Path(__file__).parents[1] / 'docs' / 'parameters.md'
@@ -26,7 +27,8 @@ field.
 | recorded | is checked, and has no effect on tokens |
 | refused | is answered with 400; what is allowed asks for nothing |
 
-`a.b` is a field of an object, `a[]` is any entry of an array.
+`a.b` is a field of an object, `a[]` is any entry of an array. Sizes
+and counts are those of a server that was not told otherwise.
 """
 COLUMNS = '| field | here | allowed | what it does |\n|---|---|---|---|\n'
 
@@ -43,8 +45,14 @@ def render() -> str:
 
 
 def _lines(rows: Iterable[parameters.Parameter]) -> str:
+  limits = limits_lib.Limits()
   cells = (
-    (f'`{row.path}`', parameters.status(row), row.allowed, row.does)
+    (
+      f'`{row.path}`',
+      parameters.status(row),
+      parameters.allowed(row, limits),
+      row.does,
+    )
     for row in rows
   )
   return ''.join(f'| {" | ".join(row)} |\n' for row in cells)

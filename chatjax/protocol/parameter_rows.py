@@ -6,15 +6,16 @@
 with I for implemented, M for implemented with a meaning of its own, E for
 validated and recorded without effect on tokens, R for refused (but for values
 that ask for nothing).
-`a.b` is a field of an object, `a[]` is any entry of an array.
+`a.b` is a field of an object, `a[]` is any entry of an array, `{max_n}` is one
+of `limits.Limits`.
 """
 
 OPENAI = """
-I messages | array of 1 to 1000 messages
+I messages | array of 1 to {max_messages} messages
   The conversation. It becomes the prompt by the model's chat template.
 I messages[].role | developer, system, user, assistant, tool, function
   Who speaks. A template that has no developer gets its messages as system's.
-I messages[].content | string, or array of 1 to 100 parts
+I messages[].content | string, or array of 1 to {max_parts} parts
   What is said. May be null next to calls; parts are joined as they are.
 I messages[].content[].type | text; file of users; refusal of the assistant
   The kind of a part.
@@ -32,8 +33,8 @@ M messages[].content[].file | object
   A file that is text becomes part of the prompt, under its name.
 M messages[].content[].file.filename | string of 1 to 255 characters
   The line above the text; its ending tells the type where the data does not.
-M messages[].content[].file.file_data | base64, or a data URL
-  Text, markdown, JSON or CSV in UTF-8, at most 512 KiB.
+M messages[].content[].file.file_data | base64; up to {max_file_bytes} bytes
+  Text, markdown, JSON or CSV in UTF-8, as such or as a data URL.
 R messages[].content[].file.file_id |
   Files are not stored here; send file_data.
 I messages[].name | string of 1 to 64 characters
@@ -44,7 +45,7 @@ R messages[].annotations | []
   Answers come with an empty list; it may be sent back.
 R messages[].audio |
   Audio needs a model that speaks.
-I messages[].tool_calls | array of up to 128 calls
+I messages[].tool_calls | array of up to {max_tools} calls
   Calls of an earlier answer; each needs its tool message.
 I messages[].tool_calls[].id | string
   What a tool message refers to; unique in its message.
@@ -80,7 +81,7 @@ I max_completion_tokens | integer, 1 or more
   The most tokens of a choice, reasoning included; the context bounds it too.
 I max_tokens | integer, 1 or more
   The same by its old name; both must agree.
-I n | integer, 1 to 8
+I n | integer, 1 to {max_n}
   Choices drawn from one prompt. Choice i does not depend on n.
 I seed | integer, -2^63 to 2^63-1
   Same seed, same answer, bit for bit. Absent: one is drawn and returned.
@@ -90,7 +91,7 @@ I presence_penalty | number, -2 to 2
   Subtracted once from the logit of every token that was generated.
 I frequency_penalty | number, -2 to 2
   Subtracted from the logit of a token each time that it was generated.
-I logit_bias | object of up to 300 token ids to -100 to 100
+I logit_bias | object of up to {max_logit_bias} token ids to -100 to 100
   Added to logits; -100 bans a token.
 I logprobs | true, false
   Log-probabilities of the visible tokens.
@@ -104,7 +105,7 @@ I stream_options.include_usage | true, false
   One more chunk at the end, with the counts.
 M stream_options.include_obfuscation | true, false
   Pads events, so that their sizes tell less; off unless asked for.
-I tools | array of up to 128 tools
+I tools | array of up to {max_tools} tools
   What the model may call; every name once.
 I tools[].type | function, custom
   The kind of the tool.
@@ -114,7 +115,7 @@ I tools[].function.name | 1 to 64 of a-z A-Z 0-9 _ -
   Its name.
 I tools[].function.description | string
   Shown to the model.
-I tools[].function.parameters | JSON schema, at most 64 KiB
+I tools[].function.parameters | JSON schema, at most {max_schema_bytes} bytes
   What its arguments are; absent is none.
 I tools[].function.strict | true, false
   Whether arguments are held to the schema as they are drawn.
@@ -132,8 +133,8 @@ I tools[].custom.format.grammar | object
   The grammar.
 I tools[].custom.format.grammar.syntax | lark, regex
   The language of the definition.
-I tools[].custom.format.grammar.definition | string, at most 65536 characters
-  The grammar's text.
+I tools[].custom.format.grammar.definition | string
+  The grammar's text, as long as those of structured_outputs.
 I tool_choice | none, auto, required, or an object
   Whether calls are made; required and named calls are forced.
 I tool_choice.type | function, custom, allowed_tools
@@ -150,7 +151,7 @@ I tool_choice.allowed_tools | object
   A choice among some of the tools.
 I tool_choice.allowed_tools.mode | auto, required
   Whether a call must be made.
-I tool_choice.allowed_tools.tools | array of 1 to 128 tools
+I tool_choice.allowed_tools.tools | array of 1 to {max_tools} tools
   The tools that may be called.
 I tool_choice.allowed_tools.tools[].type | function, custom
   The kind of the tool.
@@ -164,13 +165,13 @@ I tool_choice.allowed_tools.tools[].custom.name | name of one of tools
   Its name.
 I parallel_tool_calls | true, false
   False: one call at most.
-M functions | array of up to 128 functions
+M functions | array of up to {max_tools} functions
   The old form of tools; answered in the old form, with one call at most.
 M functions[].name | 1 to 64 of a-z A-Z 0-9 _ -
   As that of a tool.
 M functions[].description | string
   As that of a tool.
-M functions[].parameters | JSON schema, at most 64 KiB
+M functions[].parameters | JSON schema, at most {max_schema_bytes} bytes
   As those of a tool.
 M function_call | none, auto, or an object
   The old form of tool_choice.
@@ -186,7 +187,7 @@ E response_format.json_schema.name | 1 to 64 of a-z A-Z 0-9 _ -
   Checked; it has no effect.
 E response_format.json_schema.description | string
   Checked; it has no effect.
-I response_format.json_schema.schema | JSON schema, at most 64 KiB
+I response_format.json_schema.schema | JSON schema, {max_schema_bytes} bytes
   Tokens are drawn so that the text fits it.
 I response_format.json_schema.strict | true, false
   Refuses keywords that are not enforced.
@@ -198,7 +199,7 @@ M prediction | object
   Likely text, for speed: the tokens are the same as without it.
 M prediction.type | content
   The kind of the prediction.
-M prediction.content | string, or array of 1 to 100 parts
+M prediction.content | string, or array of 1 to {max_parts} parts
   The likely text.
 M prediction.content[].type | text
   The kind of a part.
@@ -220,7 +221,7 @@ R store | false
   Answers are not stored.
 M service_tier | auto, default, flex, priority, fast
   Position in the queue: flex is one step behind, priority (or fast) one ahead.
-M prompt_cache_key | string of up to 512 characters
+M prompt_cache_key | string of up to {max_key_chars} characters
   Only requests with the same key share cached prefixes.
 M prompt_cache_options | object
   The prefix cache finds common beginnings by itself.
@@ -230,9 +231,9 @@ R prompt_cache_options.ttl |
   Cached prefixes stay as long as there is room.
 E prompt_cache_retention | in_memory, 24h
   Checked; cached prefixes stay in memory only.
-E safety_identifier | string of up to 128 characters
+E safety_identifier | string of up to {max_tools} characters
   Checked; it has no effect.
-E user | string of up to 512 characters
+E user | string of up to {max_user_chars} characters
   Written to the log.
 """
 
@@ -251,13 +252,13 @@ I min_tokens | integer, 0 or more
   Nothing ends a choice before it has so many tokens.
 I ignore_eos | true, false
   The model's own end does not end a choice.
-I stop_token_ids | array of up to 16 token ids
+I stop_token_ids | array of up to {max_stop_token_ids} token ids
   Further tokens that end a choice.
 I include_stop_str_in_output | true, false
   The text keeps the stop string that ended it.
-I bad_words | array of up to 100 non-empty strings
+I bad_words | array of up to {max_bad_words} non-empty strings
   Texts that are never written.
-I allowed_token_ids | array of 1 to 10000 token ids
+I allowed_token_ids | array of 1 to {max_allowed_token_ids} token ids
   Nothing else is drawn.
 I logprobs_mode | raw, tempered, sampled
   Log-probabilities of the model, at the temperature, or as drawn from.
@@ -269,23 +270,23 @@ I add_generation_prompt | true, false
   Whether the prompt opens the assistant's turn.
 I continue_final_message | true, false
   The last message is the beginning of the answer.
-I chat_template_kwargs | object of JSON values, at most 16 KiB
+I chat_template_kwargs | object, at most {max_template_bytes} bytes of JSON
   Further variables of the chat template; the server's own are reserved.
 I structured_outputs | object with exactly one of its fields
   What the text must be.
 I structured_outputs.json | JSON schema, as an object or a string
   The JSON of a schema.
-I structured_outputs.regex | string, at most 65536 characters
+I structured_outputs.regex | string, at most {max_grammar_chars} characters
   What a pattern matches.
-I structured_outputs.choice | array of 1 to 1000 non-empty strings
+I structured_outputs.choice | array of 1 to {max_choices} non-empty strings
   One of these.
-I structured_outputs.grammar | string, at most 65536 characters
+I structured_outputs.grammar | string, at most {max_grammar_chars} characters
   What a lark grammar derives.
 I thinking_token_budget | integer, 0 or more
   Reasoning ends after so many tokens.
 I priority | integer, -1000000 to 1000000
   Smaller goes first; stands above service_tier.
-I cache_salt | string of 1 to 512 characters
+I cache_salt | string of 1 to {max_key_chars} characters
   Only requests with the same salt share cached prefixes.
 I speculation | off, on, auto
   Whether tokens are guessed and verified together; they are the same.

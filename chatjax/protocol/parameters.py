@@ -13,6 +13,7 @@ import enum
 from typing import Any
 
 from chatjax.protocol import errors
+from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import parameter_rows
 
 
@@ -31,7 +32,8 @@ class Parameter:
 
   Attributes:
     path: 'a.b' is a field of an object, 'a[]' any entry of an array.
-    allowed: its values in words; of a refused one, those that ask for nothing.
+    allowed: its values in words, with names of limits in braces; of a refused
+      one, those that ask for nothing.
     does: what it does here.
     is_extension: whether OpenAI's interface does not have it.
   """
@@ -124,7 +126,7 @@ def check_wired(given: Mapping[str, Any]) -> None:
       raise errors.unsupported(path, neutral=neutral)
 
 
-def capabilities(model_id: str) -> dict[str, Any]:
+def capabilities(model_id: str, limits: limits_lib.Limits) -> dict[str, Any]:
   """What every parameter does, for GET /v1/capabilities."""
   return {
     'object': 'capabilities',
@@ -133,13 +135,18 @@ def capabilities(model_id: str) -> dict[str, Any]:
       {
         'path': row.path,
         'status': status(row),
-        'allowed': row.allowed,
+        'allowed': allowed(row, limits),
         'does': row.does,
         'extension': row.is_extension,
       }
       for row in TABLE
     ],
   }
+
+
+def allowed(row: Parameter, limits: limits_lib.Limits) -> str:
+  """The values in words, with the server's numbers."""
+  return row.allowed.format(**dataclasses.asdict(limits))
 
 
 def status(row: Parameter) -> Status:

@@ -14,6 +14,7 @@ import typing_extensions
 
 from chatjax import types
 from chatjax.protocol import create
+from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import parameters
 from chatjax.protocol import request as request_lib
 from chatjax.protocol import strict
@@ -188,7 +189,7 @@ def test_parts_that_are_refused_by_their_type(kind):
 
 
 def test_capabilities():
-  told = parameters.capabilities('some-model')
+  told = parameters.capabilities('some-model', limits_lib.Limits(max_n=3))
   assert json.loads(json.dumps(told)) == told
   assert told['model'] == 'some-model'
   rows = {row['path']: row for row in told['parameters']}
@@ -201,6 +202,7 @@ def test_capabilities():
     'of equals.',
     'extension': False,
   }
+  assert rows['n']['allowed'] == 'integer, 1 to 3'
   assert rows['audio']['status'] == 'refused'
   assert rows['top_k']['extension']
   for name in parameters.NOT_YET:
