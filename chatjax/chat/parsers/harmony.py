@@ -45,6 +45,7 @@ class HarmonyParser:
     self._kind: Literal['header', 'content', 'reasoning', 'call'] = 'header'
     self._header: list[str] = []
     self._call: _OpenCall | None = None
+    self._is_rejected = False
     # What the prompt has of the message counts as read, before character 0.
     _, found, begun = prompt_tail.rpartition(_START)
     begun = begun.removeprefix(_ROLE) if found else ''
@@ -86,6 +87,8 @@ class HarmonyParser:
       self._recorder.span('content', self._pos - 1, self._pos)
 
   def _control(self, text: str) -> None:
+    if self._is_rejected and text != _START:
+      self._recorder.span('content', self._pos - len(text), self._pos)
     if text == _START:
       self._end_message(self._pos - len(text))
       self._begin_message(self._pos - len(text))
@@ -103,6 +106,7 @@ class HarmonyParser:
   def _begin_message(self, start: int) -> None:
     self._kind, self._header, self._call = 'header', [], None
     self._message_start = start
+    self._is_rejected = False
 
   def _open_message(self) -> None:
     recipient, channel = _route(''.join(self._header))
@@ -130,6 +134,7 @@ class HarmonyParser:
     """Takes a message that says nothing known for content, tags included."""
     self._recorder.span('content', self._message_start, stop)
     self._kind = 'content'
+    self._is_rejected = True
 
 
 class _OpenCall:

@@ -28,8 +28,9 @@ class Lark:
     special: spellings that are one token, and their ids.
   """
 
-  def __init__(self, special: Mapping[str, int]):
+  def __init__(self, special: Mapping[str, int], *, prefix: str = 'r'):
     self.special = special
+    self._prefix = prefix
     self._rules: list[str] = []
     self._num_names = 0
 
@@ -42,7 +43,7 @@ class Lark:
   def reserve(self) -> str:
     """The name of a rule that will be defined."""
     self._num_names += 1
-    return f'r{self._num_names}'
+    return f'{self._prefix}{self._num_names}'
 
   def define(self, name: str, body: str) -> None:
     self._rules.append(f'{name}: {body}')
