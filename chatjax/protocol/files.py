@@ -56,7 +56,7 @@ class File(strict.Strict):
     ]
     | None
   ) = None
-  file_data: Annotated[strict.Text, pydantic.BeforeValidator(_bounded)]
+  file_data: Annotated[strict.Filled, pydantic.BeforeValidator(_bounded)]
   _text: str = pydantic.PrivateAttr()
 
   @pydantic.model_validator(mode='after')
