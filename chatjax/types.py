@@ -279,6 +279,8 @@ class TokenRequest:
       is for ever.
     speculation, prediction_ids: see `Request`.
     constraint: makes the constraint of a choice; None is none.
+    prompt_logprobs: alternatives to report per prompt token; None reports
+      nothing.
   """
 
   request_id: str
@@ -294,6 +296,7 @@ class TokenRequest:
   speculation: Speculation = 'auto'
   prediction_ids: tuple[int, ...] = ()
   constraint: Callable[[], Constraint] | None = None
+  prompt_logprobs: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -325,6 +328,21 @@ class Token:
   top: tuple[tuple[int, float], ...] = ()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PromptToken:
+  """A token of the prompt under the model, given those before it.
+
+  Attributes:
+    rank: 1 is the most likely token.
+    top: as in `Token`.
+  """
+
+  id: int
+  logprob: float
+  rank: int
+  top: tuple[tuple[int, float], ...] = ()
+
+
 class Sink(Protocol):
   """Where the engine puts what it makes; called on the engine's thread.
 
@@ -335,6 +353,9 @@ class Sink(Protocol):
 
   def started(self, num_cached: int) -> None:
     """Takes the start, once: so many prompt tokens came from the cache."""
+
+  def prompt(self, tokens: Sequence[PromptToken]) -> None:
+    """Takes all tokens of the prompt but the first, if that was asked for."""
 
   def tokens(self, choice: int, tokens: Sequence[Token]) -> None:
     """Takes the next tokens of a choice, in order."""

@@ -22,12 +22,20 @@ class Started:
   num_cached: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+  """The event of a prompt that was scored."""
+
+  tokens: tuple[types.PromptToken, ...]
+
+
 Event = (
   tuple[int, Sequence[types.Token]]
   | tuple[int, types.FinishReason]
   | Exception
   | Cancelled
   | Started
+  | Prompt
   | types.Drafted
 )
 
@@ -44,6 +52,9 @@ class Mailbox:
 
   def started(self, num_cached: int) -> None:
     self.put(Started(num_cached))
+
+  def prompt(self, tokens: Sequence[types.PromptToken]) -> None:
+    self.put(Prompt(tuple(tokens)))
 
   def drafted(self, drafted: types.Drafted) -> None:
     self.put(drafted)

@@ -98,6 +98,15 @@ class Device:
       self._cache,
       *send((tokens_C, *counts, self._columns(job.table))),
     )
+    if job.scores is not None:
+      following = job.request.prompt_ids[action.start + 1 : action.stop + 1]
+      next_C = np.zeros(chunk, np.int32)
+      next_C[: len(following)] = following
+      scores = self.programs.score_chunk(self.params, x_CD, send(next_C))
+      scores = fetch(scores)
+      job.scores[action.start] = jax.tree.map(
+        lambda x: x[: len(following)], scores
+      )
     if action.stop == job.num_prompt:
       job.logits = self.programs.score(
         self.params, x_CD, send(np.int32(len(part) - 1))

@@ -251,6 +251,9 @@ class Engine:
         if job.timeline.started is None:
           self._note_start(job)
         self._device.prefill(action)
+        if job.scores is not None and job.is_prefilled:
+          job.sink.prompt(_prompt_tokens(job))
+          job.scores = None
       case job_lib.Place():
         self._flights.append(self._device.place(action))
         self._land(self._leave)
@@ -398,6 +401,24 @@ def _of_row(
   index = np.array([*indices, *[indices[0]] * (num_steps - 1)])
   drew = emitted.token[step, index] >= 0
   return jax.tree.map(lambda x: x[step[drew], index[drew]], emitted)
+
+
+def _prompt_tokens(job: job_lib.Job) -> list[types.PromptToken]:
+  """All tokens of a scored prompt but the first."""
+  num_top = job.request.prompt_logprobs
+  chunks = [job.scores[start] for start in sorted(job.scores)]
+  scores = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+  return [
+    types.PromptToken(token_id, logprob, rank, tuple(zip(*top, strict=True)))
+    for token_id, logprob, rank, *top in zip(
+      job.request.prompt_ids[1:],
+      scores.logprob.tolist(),
+      scores.rank.tolist(),
+      scores.top_ids[:, :num_top].tolist(),
+      scores.top_logprobs[:, :num_top].tolist(),
+      strict=True,
+    )
+  ]
 
 
 def _tokens(

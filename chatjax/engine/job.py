@@ -28,6 +28,8 @@ class Job:
     start: prompt positions that are in the table.
     num_cached: prompt positions that the prefix cache gave at first.
     logits: the last prompt position's, once prefilled (opaque here).
+    scores: chunk's start -> what its positions say of the tokens after them,
+      if that is wanted (opaque here); None once it was reported.
     timeline: when things happened to it.
   """
 
@@ -43,10 +45,13 @@ class Job:
   start: int = 0
   num_cached: int | None = None
   logits: Any = None
+  scores: dict[int, Any] | None = None
   timeline: stats.Timeline | None = None
 
   def __post_init__(self):
     self.waiting.extend(range(self.request.n))
+    if self.request.prompt_logprobs is not None:
+      self.scores = {}
 
   @property
   def num_open(self) -> int:

@@ -43,6 +43,7 @@ class Programs:
 
   prefill: Callable[..., Any]
   score: Callable[..., Any]
+  score_chunk: Callable[..., Any]
   admit: Callable[..., Any]
   put: Callable[..., Any]
   copy_page: Callable[..., Any]
@@ -216,6 +217,10 @@ def _plan(weights: load.Weights, config: config_lib.EngineConfig) -> Plan:
     'prefill': (_jit(step.prefill, 1), (params, cache, *chunk)),
     'admit': (_jit(step.admit, 0), (state, logits_V, _i32(), row, mask)),
     'score': (_jit(step.score), (params, x_CD, _i32())),
+    'score_chunk': (
+      _jit(step.score_chunk),
+      (params, x_CD, _i32(config.chunk)),
+    ),
     'put': (_jit(step_lib.put, 0), (state, _i32(), row)),
     **_page_plan(model, cache),
   }

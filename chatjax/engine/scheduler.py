@@ -163,6 +163,8 @@ class Scheduler:
     """Gives a job a table if its prompt and first token fit beside the rest."""
     # The last position is always computed, never taken from the cache.
     num_names = (job.num_prompt - 1) // self._config.chunk
+    if job.scores is not None:
+      num_names = 0  # every position is wanted
     table, start = self.tables.open(job.names[:num_names])
     need = self.tables.num_pages(job.num_prompt + 1) - len(table)
     if not self.tables.has_room(need, spare=len(job.waiting) > 1):

@@ -114,6 +114,23 @@ class Emitted:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Scores:
+  """What a position says of a given token; stacked over a chunk.
+
+  Attributes:
+    logprob: f32, raw.
+    rank: i32, 1 for the most likely token.
+    top_ids, top_logprobs: as in `Emitted`.
+  """
+
+  logprob: jax.Array
+  rank: jax.Array
+  top_ids: jax.Array
+  top_logprobs: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Change:
   """What the host tells the device before a decode block.
 

@@ -17,12 +17,17 @@ class Collected:
     self.reasons: dict[int, types.FinishReason] = {}
     self.failure: Exception | None = None
     self.num_cached: int | None = None
+    self.prompt_tokens: tuple[types.PromptToken, ...] | None = None
     self.guesses = types.Drafted()
     self._ended = threading.Event()
     self._any = threading.Event()
 
   def started(self, num_cached: int) -> None:
     self.num_cached = num_cached
+
+  def prompt(self, tokens: Sequence[types.PromptToken]) -> None:
+    assert self.prompt_tokens is None, 'told twice'
+    self.prompt_tokens = tuple(tokens)
 
   def drafted(self, drafted: types.Drafted) -> None:
     self.guesses += drafted
