@@ -76,28 +76,26 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
   'store': (False,),
 }
 
-# Understood, but not acted on yet: refused unless the value asks for nothing.
-NOT_YET = frozenset({
-  'tools', 'tool_choice', 'parallel_tool_calls', 'functions', 'function_call',
-  'response_format', 'structured_outputs', 'reasoning_effort', 'verbosity',
-  'thinking_token_budget', 'chat_template_kwargs', 'add_generation_prompt',
-  'continue_final_message', 'include_stop_str_in_output', 'bad_words',
-  'allowed_token_ids', 'prompt_logprobs', 'logprobs_mode',
-  'stream_options.include_obfuscation', 'metadata', 'service_tier',
-})  # fmt: skip
-_NOT_YET_NEUTRAL: dict[str, tuple[Any, ...]] = {
+# Understood, but not acted on yet: refused, but for the values beside them,
+# which ask for nothing.
+NOT_YET: dict[str, tuple[Any, ...]] = {
   'tools': ([],),
   'tool_choice': ('none', 'auto'),
   'parallel_tool_calls': (True, False),  # there are no tools to call
   'functions': ([],),
   'function_call': ('none', 'auto'),
   'response_format': ({'type': 'text'},),
+  'structured_outputs': (),
   'reasoning_effort': ('none',),
+  'verbosity': (),
+  'thinking_token_budget': (),
   'chat_template_kwargs': ({},),
   'add_generation_prompt': (True,),
   'continue_final_message': (False,),
   'include_stop_str_in_output': (False,),
   'bad_words': ([],),
+  'allowed_token_ids': (),
+  'prompt_logprobs': (),
   'logprobs_mode': ('raw',),
   'stream_options.include_obfuscation': (False,),
   'metadata': ({},),
@@ -117,11 +115,10 @@ def is_neutral(path: str, value: Any) -> bool:
 
 def check_wired(given: Mapping[str, Any]) -> None:
   """Raises `types.RequestError` for a valid request that is not served yet."""
-  for path in sorted(NOT_YET):
+  for path, neutral in NOT_YET.items():
     value: Any = given
     for name in path.split('.'):
       value = value.get(name) if isinstance(value, Mapping) else None
-    neutral = _NOT_YET_NEUTRAL.get(path, ())
     if value is not None and not _is_among(value, neutral):
       raise errors.unsupported(path, neutral=neutral)
 

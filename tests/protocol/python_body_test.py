@@ -55,6 +55,40 @@ def test_message_objects(message):
   assert parse(messages=[ASKED, message]).messages == [ASKED, SAID]
 
 
+def test_answers_with_calls_can_be_sent_back():
+  said = response.Message(
+    role='assistant',
+    content=None,
+    refusal=None,
+    annotations=[],
+    reasoning='hm',
+    reasoning_content='hm',
+    tool_calls=[
+      response.FunctionToolCall(
+        id='a',
+        type='function',
+        function=response.FunctionCall(name='f', arguments='{"x": 1}'),
+      ),
+      response.CustomToolCall(
+        id='b', type='custom', custom=response.CustomCall(name='c', input='y')
+      ),
+    ],
+  )
+  read = openai_chat.ChatCompletionMessage.model_validate(
+    said.model_dump(exclude_unset=True)
+  )
+  results = [
+    {'role': 'tool', 'tool_call_id': one, 'content': 'x'} for one in 'ab'
+  ]
+  for message in (said, read):
+    _, called, *_ = parse(messages=[ASKED, message, *results]).messages
+    assert called['reasoning_content'] == 'hm'
+    assert [one['function'] for one in called['tool_calls']] == [
+      {'name': 'f', 'arguments': {'x': 1}},
+      {'name': 'c', 'arguments': {'input': 'y'}},
+    ]
+
+
 def test_nothing_else_is_made_to_fit():
   for fields, param in (
     ({'n': np.bool_(True)}, 'n'),

@@ -218,16 +218,22 @@ def test_open_objects(path):
   for _ in range(100):
     deep = {'a': deep}
   wide = {'a': [0] * 200_000}
+  shared = []
+  for _ in range(50):
+    shared = [shared, shared]  # two to the fifty, were it written out
   for idx, where in ALL:
     if pattern(where) != path:
       continue
     for value in (
       {'a': float('nan')}, {'a': [float('-inf')]}, {'a': 10**400}, deep, wide,
       {'a': '\ud800'}, {'\ud800': 1}, {1: {2: set()}}, {'a': {1, 2}},
-      {'z' * 2_000_000: 1}, {'a': 'z' * 2_000_000},
+      {'z' * 2_000_000: 1}, {'a': 'z' * 2_000_000}, {'a': shared},
     ):  # fmt: skip
-      error = refused(replaced(samples.SAMPLES[idx], where, value))
+      body = copy.deepcopy(samples.SAMPLES[idx])
+      at(body, where[:-1])[where[-1]] = value
+      error = refused(body)
       assert error.param.startswith(name(where))
+      assert 'codec' not in str(error)
 
 
 def test_null_is_absent():
