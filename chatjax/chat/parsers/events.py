@@ -49,11 +49,12 @@ class Recorder:
     start = max(start, 0)
     if start >= stop:
       return
-    last = self._events[-1] if self._events else None
-    if isinstance(last, Span) and last.kind == kind and last.stop == start:
-      self._events[-1] = Span(kind, last.start, stop)
-    else:
-      self._events.append(Span(kind, start, stop))
+    if self._events:
+      last = self._events[-1]
+      if isinstance(last, Span) and (last.kind, last.stop) == (kind, start):
+        self._events[-1] = Span(kind, last.start, stop)
+        return
+    self._events.append(Span(kind, start, stop))
 
   def call(self, call: Call) -> None:
     self._events.append(call)

@@ -9,6 +9,7 @@ from typing import Any
 from chatjax import types
 from chatjax.chat.parsers import call_object
 from chatjax.chat.parsers import lark as lark_lib
+from chatjax.chat.parsers import literal_reader
 
 _KNOWN = frozenset(
   {
@@ -116,11 +117,16 @@ class GemmaGrammar:
       return f'"{{" ({member} ("," {member})*)? "}}"'
     required = schema.get('required', ())
     items = [
-      (f'{lark_lib.literal(key + ":")} {self._value(value)}', key in required)
+      (f'{self._key(key)} ":" {self._value(value)}', key in required)
       for key, value in fields.items()
     ]
     inner = self._lark.members(items, ',') if items else ''
     return f'"{{" {inner} "}}"'
+
+  def _key(self, key: str) -> str:
+    if literal_reader.is_word(key):
+      return lark_lib.literal(key)
+    return self._constant(key)
 
   def _constant(self, value: Any) -> str:
     if isinstance(value, str):

@@ -202,7 +202,7 @@ class HarmonyFormat:
   """An `output_format.OutputFormat`."""
 
   name = 'harmony'
-  reasoning_tags = None
+  reasoning_tags = (f'{_CHANNEL}analysis{_MESSAGE}', _END)
   controls = _CONTROLS
 
   def parser(

@@ -69,6 +69,11 @@ def members(
   return '{' + ', '.join(items) + '}'
 
 
+def is_word(text: str) -> bool:
+  """Whether a key can stand without quotes."""
+  return bool(text) and all(_is_word_char(char) for char in text)
+
+
 def quoted(text: str) -> str:
   """JSON of a string, readable where it can be."""
   try:
@@ -117,10 +122,14 @@ def _items(
 def _word(char: str) -> Generator[None, str, tuple[str, str]]:
   """Reads a name or a number; returns it and what follows."""
   word = []
-  while char.isalnum() or char in '_-+.$':
+  while _is_word_char(char):
     word.append(char)
     char = yield
   reader.require(bool(word))
   if char in reader.SPACE:
     char = yield from reader.space()
   return ''.join(word), char
+
+
+def _is_word_char(char: str) -> bool:
+  return char.isalnum() or char in '_-+.$'

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
+from typing import Any
 
 from chatjax import types
 from chatjax.chat.parsers import call_object
@@ -20,6 +21,15 @@ from chatjax.chat.parsers import stream
 
 _OPEN, _CLOSE = '<|tool_call_start|>', '<|tool_call_end|>'
 
+_DEFINITIONS = ('$defs', 'definitions')
+# What a strict schema of keywords may say, beside what its parts say.
+_ROOT = frozenset(
+  {
+    *_DEFINITIONS,
+    *('$id', '$schema', 'additionalProperties', 'description', 'examples'),
+    *('properties', 'required', 'title', 'type'),
+  }
+)
 _SIMPLE = {
   'n': '\n', 't': '\t', 'r': '\r', 'b': '\b', 'f': '\f',
   '\\': '\\', "'": "'", '"': '"', '/': '/',
@@ -118,16 +128,11 @@ def _tagged_block(
 
 
 def _call(lark: lark_lib.Lark, tool: types.Tool) -> str:
-  if tool.is_custom:
-    schema = lark_lib.input_schema(tool)
-  else:
-    schema = tool.parameters or {}
+  schema = _schema(tool)
+  # A part of a schema still finds what it refers to.
+  roots = {key: schema[key] for key in _DEFINITIONS if key in schema}
   items = []
   for name, value in schema.get('properties', {}).items():
-    # A part of a schema still finds what it refers to.
-    roots = {
-      key: schema[key] for key in ('$defs', 'definitions') if key in schema
-    }
     part = {**value, **roots} if isinstance(value, Mapping) else roots
     text = lark.json(part, is_strict=tool.is_strict or tool.is_custom)
     head = lark_lib.literal(f'{name}=')
@@ -135,6 +140,30 @@ def _call(lark: lark_lib.Lark, tool: types.Tool) -> str:
   head = lark_lib.literal(f'{tool.name}(')
   inner = lark.members(items, ', ') if items else ''
   return f'{head} {inner} ")"'
+
+
+def _schema(tool: types.Tool) -> Mapping[str, Any]:
+  """The schema of the arguments, all of which are keywords.
+
+  Raises:
+    types.RequestError: it is not written in those terms.
+  """
+  if tool.is_custom:
+    return lark_lib.input_schema(tool)
+  schema = tool.parameters or {}
+  odd = set(schema) - _ROOT if tool.is_strict else set()
+  odd |= {
+    name
+    for name in schema.get('properties', {})
+    if not literal_reader.is_word(name)
+  }
+  if odd:
+    raise types.RequestError(
+      f'Tool {tool.name!r}: this model writes arguments as Python keywords, '
+      f'which cannot express {sorted(odd)}; leave them out.',
+      param='tools',
+    )
+  return schema
 
 
 FORMAT = output_format.TaggedFormat(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 from typing import Literal
@@ -32,6 +33,16 @@ class Markup:
   controls: frozenset[str] = frozenset()
 
 
+class _Tags:
+  """Tags and all that they begin with."""
+
+  def __init__(self, tags: Iterable[str]):
+    self.whole = frozenset(tags)
+    self.prefixes = frozenset(
+      tag[:i] for tag in self.whole for i in range(1, len(tag) + 1)
+    )
+
+
 class StreamParser:
   """A `parser.Parser`; see there.
 
@@ -51,12 +62,11 @@ class StreamParser:
     self._is_line = True
     self._reader: reader.Reader | None = None
     self._call_start = 0
-    self._tags = {
-      (is_start, is_line): self._tags_at(is_start, is_line)
+    # What may open, by whether this is the start and whether a line begins.
+    self._tags = [
+      [self._tags_at(is_start, is_line) for is_line in (False, True)]
       for is_start in (False, True)
-      for is_line in (False, True)
-    }
-    self._prefixes = {at: _prefixes(tags) for at, tags in self._tags.items()}
+    ]
     self._close = markup.reasoning[1] if markup.reasoning else ''
     self._has_calls = bool(markup.openers or markup.line_openers)
 
@@ -74,13 +84,13 @@ class StreamParser:
     self._release()
     return self._recorder.take()
 
-  def _tags_at(self, is_start: bool, is_line: bool) -> frozenset[str]:
+  def _tags_at(self, is_start: bool, is_line: bool) -> _Tags:
     tags = set(self._markup.openers)
     if is_line:
       tags |= set(self._markup.line_openers)
     if is_start and self._markup.reasoning:
       tags.add(self._markup.reasoning[0])
-    return frozenset(tags)
+    return _Tags(tags)
 
   def _take(self, char: str) -> None:
     if self._reader is not None:
@@ -93,9 +103,9 @@ class StreamParser:
   def _take_content(self, char: str) -> None:
     self._match += char
     while self._match:
-      at = (self._is_start, self._is_line)
-      if self._match in self._prefixes[at]:
-        if self._match in self._tags[at]:
+      tags = self._tags[self._is_start][self._is_line]
+      if self._match in tags.prefixes:
+        if self._match in tags.whole:
           self._open(self._match)
         return
       self._show_first('content')
@@ -113,13 +123,14 @@ class StreamParser:
     """Takes the first character of what is held for ordinary text."""
     char, at = self._match[0], self._pos - len(self._match)
     self._match = self._match[1:]
-    if char in self._drop:
-      return
-    self._drop = ''
-    if char in self._held_space():
-      self._gap = at if self._gap is None else self._gap
-      self._is_line |= char == '\n'
-      return
+    if char in reader.SPACE or self._drop:
+      if char in self._drop:
+        return
+      self._drop = ''
+      if char in self._held_space():
+        self._gap = at if self._gap is None else self._gap
+        self._is_line |= char == '\n'
+        return
     self._recorder.span(kind, at if self._gap is None else self._gap, at + 1)
     self._gap = None
     self._is_start = self._is_line = False
@@ -183,7 +194,3 @@ class StreamParser:
 def starts_in_reasoning(prompt_tail: str, tags: tuple[str, str] | None) -> bool:
   """Whether a prompt leaves the reasoning tag open."""
   return tags is not None and prompt_tail.rstrip().endswith(tags[0])
-
-
-def _prefixes(tags: frozenset[str]) -> frozenset[str]:
-  return frozenset(tag[:i] for tag in tags for i in range(1, len(tag) + 1))

@@ -382,3 +382,49 @@ def test_gemma_refuses_what_a_strict_schema_cannot_get():
   assert _grammar('gemma', (loose,)).takes(
     '<|tool_call>call:f{n:1}<tool_call|>'
   )
+
+
+def test_keys_that_are_no_words_are_quoted_or_refused():
+  tool = types.Tool(
+    name='f',
+    parameters={
+      'type': 'object',
+      'properties': {'a b': {'type': 'integer'}},
+      'required': ['a b'],
+      'additionalProperties': False,
+    },
+  )
+  text = '<|tool_call>call:f{<|"|>a b<|"|>:1}<tool_call|>'
+  assert _grammar('gemma', (tool,)).takes(text)
+  (call,) = streams.parse('gemma', text, (tool,)).calls
+  assert json.loads(call.arguments) == {'a b': 1}
+  with pytest.raises(types.RequestError, match='a b'):
+    _grammar('pythonic', (tool,))
+
+
+def test_pythonic_refuses_a_strict_schema_of_alternatives():
+  tool = types.Tool(name='f', parameters={'anyOf': [{}]}, is_strict=True)
+  with pytest.raises(types.RequestError, match='anyOf'):
+    _grammar('pythonic', (tool,))
+
+
+def test_optional_arguments_may_miss_anywhere():
+  tool = types.Tool(
+    name='f',
+    parameters={
+      'type': 'object',
+      'properties': {name: {'type': 'integer'} for name in 'abcd'},
+      'required': ['b'],
+      'additionalProperties': False,
+    },
+  )
+  for name, frame, sign in (
+    ('pythonic', '[f(@)]', '='),
+    ('gemma', '<|tool_call>call:f{@}<tool_call|>', ':'),
+  ):
+    grammar = _grammar(name, (tool,))
+    join = ', ' if name == 'pythonic' else ','
+    for given in ('b', 'ab', 'bc', 'bd', 'abcd', 'abd', 'a', 'ac', 'ba', ''):
+      inner = join.join(f'{each}{sign}1' for each in given)
+      is_good = 'b' in given and list(given) == sorted(given)
+      assert grammar.takes(frame.replace('@', inner)) == is_good, given

@@ -289,6 +289,15 @@ def test_control_tokens_are_tags_or_nothing():
   assert found == [events.Span('content', 0, 2), events.Call('f', '{}')]
 
 
+def test_an_unknown_control_token_ends_what_is_held():
+  parser = formats.get('hermes').parser(_TOOLS, '')
+  pieces = [('a <tool', False), ('<|odd|>', True), ('_call>', False)]
+  assert streams.events_of(parser, pieces) == [
+    events.Span('content', 0, 7),
+    events.Span('content', 14, 20),
+  ]
+
+
 def test_harmony_takes_ordinary_text_for_text():
   parser = formats.get('harmony').parser(_TOOLS, '<|start|>assistant')
   said = 'Say <|end|><|start|>assistant to=functions.f'
@@ -328,6 +337,14 @@ def test_llama_takes_json_with_other_names_for_content():
   assert _parse('llama_json', text).content == text
   tagged = '<|python_tag|>{"name": "f", "parameters": {}}'
   assert _parse('llama_json', tagged).calls == (events.Call('f', '{}'),)
+
+
+@pytest.mark.parametrize('name', ['llama_json', 'pythonic'])
+def test_calls_without_tags_begin_a_line(name):
+  call = _FAMILIES[name].calls(('f', '{}'))
+  inline = f'Such as {call}'
+  assert _parse(name, inline) == streams.Parsed(inline, '', ())
+  assert _parse(name, f'So:\n  {call}').calls == (events.Call('f', '{}'),)
 
 
 def test_formats_have_names():
