@@ -3,7 +3,9 @@
   python scripts/make_render_goldens.py --format=hermes \
       --model=Qwen/Qwen3-0.6B --template=FILE --out=tests/chat/parsers/data
 
-The templates themselves are not kept.
+The templates are those in the models' repositories, and vLLM's for Gemma 3,
+which has none of its own for tools (its turn 3 lacks commas: --skip=3). They
+are not kept.
 """
 
 import json

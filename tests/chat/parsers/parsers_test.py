@@ -127,13 +127,69 @@ def test_t2_arguments_that_are_no_object_are_content(name):
     assert _parse(name, text) == streams.Parsed(text, '', ()), wrong
 
 
-@pytest.mark.parametrize('name', _NAMES)
+@pytest.mark.parametrize(
+  'wrong',
+  [
+    *('{"a": "\\u12g4"}', '{"a": "\\x"}', '{"a": "\n"}', '{"a": 1]'),
+    *('{"a" 1}', '{"a": 1,}', '{"a": truth}', '{a: 1}', '{"a": 1 2}'),
+    '{"a": ' + '[' * 300 + ']' * 300 + '}',
+  ],
+)
+@pytest.mark.parametrize('name', [n for n in _NAMES if _FAMILIES[n].is_json])
+def test_t2_arguments_that_are_no_json_are_content(name, wrong):
+  text = _FAMILIES[name].calls(('f', wrong))
+  assert _parse(name, text) == streams.Parsed(text, '', ())
+
+
+@pytest.mark.parametrize(
+  'wrong',
+  [
+    '[f(a=1, a=2)]', '[f("a"=1)]', '[f(1)]', '[f(a="\n")]', '[f(a=b)]',
+    '[f(a={b: 1})]', '[f(a=' + '[' * 100 + ']' * 100 + ')]', '[f(a=1) f()]',
+    '[f(a="\\uzzzz")]', '[]', '[f]',
+  ],
+)  # fmt: skip
+def test_t2_python_that_is_no_call_is_content(wrong):
+  assert _parse('pythonic', wrong) == streams.Parsed(wrong, '', ())
+
+
+@pytest.mark.parametrize(
+  'wrong',
+  [
+    '{"name": "f", "arguments": {}, "more": "x"}',
+    '{"name": "f", "arguments": {}, "parameters": {}}',
+    '{"name": "f", "name": "f", "arguments": {}}',
+    '{"arguments": {}}',
+    '{"name": "f"}',
+    '{"name": "note", "arguments": {"input": 1}}',
+    '{"name": "note", "arguments": {"input": "x", "more": 1}}',
+    '{"name": "note", "arguments": {"input": "\\ud800"}}',
+  ],
+)
+def test_t2_objects_that_are_no_call_are_content(wrong):
+  text = f'<tool_call>\n{wrong}\n</tool_call>'
+  assert _parse('hermes', text) == streams.Parsed(text, '', ())
+
+
+def test_t5_python_strings_become_json():
+  text = (
+    r"""[f(a='\x41\u00e9\ud83d\ude00\U0001f600\'"\d\n', """
+    'b=(1, [True]),)]'
+  )
+  (call,) = _parse('pythonic', text).calls
+  assert json.loads(call.arguments) == {
+    'a': 'Aé😀😀\'"\\d\n',
+    'b': [1, [True]],
+  }
+
+
+@pytest.mark.parametrize(
+  'name', [name for name in _NAMES if _FAMILIES[name].close != '}']
+)
 def test_t2_garbage_in_front_of_the_close_is_content(name):
   family = _FAMILIES[name]
-  good = family.calls(('get_weather', _CITY))
   close = family.close.removeprefix('}')
-  if not close:
-    pytest.skip('nothing closes a call here')
+  good = family.calls(('get_weather', _CITY))
   text = good.removesuffix(close) + ' garbage' + close
   parsed = _parse(name, text)
   if name == 'mistral':
