@@ -388,6 +388,26 @@ def test_hermes_reads_the_plain_form_of_a_custom_tool():
   assert call == events.Call('note', 'a\n</tool', is_custom=True)
 
 
+def test_a_custom_text_that_looks_like_json_stays_if_a_format_says_so():
+  given = types.Tool(
+    name='note',
+    is_custom=True,
+    input_format=types.Grammar(kind='regex', source='.*'),
+  )
+  text = '{"input": "a"}'
+  stream = _FAMILIES['deepseek_v31'].calls(('note', text))
+  (call,) = streams.parse('deepseek_v31', stream, (given,)).calls
+  assert call.arguments == text
+  (call,) = _parse('deepseek_v31', stream).calls
+  assert call.arguments == 'a'
+
+
+def test_a_name_that_no_tool_begins_with_is_not_held_back():
+  parser = formats.get('pythonic').parser(_TOOLS, '')
+  shown = parser.feed('[nothing of the kind')
+  assert streams.joined(shown) == [events.Span('content', 0, 20)]
+
+
 def test_llama_takes_json_with_other_names_for_content():
   text = '{"name": "Bob", "parameters": {}}\n{"name": 3}\n{"a": 1}'
   assert _parse('llama_json', text).content == text
