@@ -92,11 +92,9 @@ class Message(strict.Strict):
 
   @property
   def thoughts(self) -> str | None:
-    """Both names are in use."""
-    return (
-      self.reasoning if self.reasoning_content is None else
-      self.reasoning_content
-    )  # fmt: skip
+    """What the model thought; both names are in use."""
+    given = (self.reasoning_content, self.reasoning)
+    return next((text for text in given if text is not None), None)
 
 
 def _check_answer(message: Message) -> None:

@@ -378,10 +378,27 @@ def test_the_message_names_the_range():
     ),
     ({'stop': '\ud800'}, "Invalid value for 'stop': the character at 0"),
     ({'messages': [set()]}, "Invalid type for 'messages[0]': it must be an"),
+    (
+      {'messages': [{'role': 'user'}]},
+      "Missing required parameter: 'messages[0].content'.",
+    ),
+    (
+      {'tools': [{'type': 'function'}]},
+      "Missing required parameter: 'tools[0].function'.",
+    ),
+    (
+      {'tools': [{'type': 'function', 'more': 1}]},
+      "Unknown parameter: 'tools[0].more'.",
+    ),
+    (
+      {'tool_choice': []},
+      "Invalid type for 'tool_choice': it must be a string or an object, but an"
+      ' array was given.',
+    ),
     ({'temperature': 10**400}, "Invalid value for 'temperature': 1000"),
     ({'n': 10**399}, 'n=1000'),
   ],
-  ids=range(13),
+  ids=range(17),
 )
 def test_faults_are_sentences(fields, sentence):
   assert str(refuse(**fields)).startswith(sentence)
