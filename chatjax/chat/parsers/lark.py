@@ -57,13 +57,14 @@ class Lark:
   def until(self, tag: str) -> str:
     """Any text up to and with a tag."""
     if tag in self.special:
-      return f'{self.rule(ANY_TEXT)} {self.tag(tag)}'
+      return f'{self.without(tag)} {self.tag(tag)}'
     return self.rule(f'{ANY_TEXT} {literal(tag)}', options='[lazy]')
 
   def without(self, tag: str) -> str:
-    """Any text in which a tag does not occur."""
-    if tag in self.special:
-      return self.rule(ANY_TEXT)
+    """Any text in which a tag does not occur, not spelled in letters either.
+
+    For a parser the spelling is the tag.
+    """
     return self._terminal(f'{ANY_TEXT} & {_free_of(tag)}')
 
   def choice(self, options: Iterable[str]) -> str:
@@ -104,8 +105,7 @@ class Lark:
       inner = self.rule(f'%lark {{\n{wanted.source}\n}}')
     else:
       pattern = f'/{slashed(wanted.source)}/'
-      free = '' if end in self.special else f' & {_free_of(end)}'
-      inner = self._terminal(pattern + free)
+      inner = self._terminal(f'{pattern} & {_free_of(end)}')
     return f'{inner} {self.tag(end)}'
 
   def source(self, start: str) -> str:

@@ -304,6 +304,14 @@ def test_strict_grammar_takes_text_with_calls(name, is_special):
   assert not one.takes(_both(name))
 
 
+@pytest.mark.parametrize('name', sorted(set(_NAMES) - _NO_STRICT - {'harmony'}))
+def test_strict_grammar_knows_a_tag_in_letters_too(name):
+  grammar = _grammar(name, (_WEATHER,), 'strict_grammar', is_parallel=True)
+  call = _CALLS[name][0].encode()
+  taken = grammar.matcher.try_consume_tokens(list(call))
+  assert taken < call.index(b'get_weather')
+
+
 @pytest.mark.parametrize('name', sorted(_NO_STRICT))
 def test_strict_grammar_is_none_where_calls_have_no_tag(name):
   made = formats.get(name).strict_grammar((_PING,), is_parallel=True)
