@@ -79,6 +79,7 @@ def quoted(text: str) -> str:
   try:
     text.encode()
   except UnicodeEncodeError:
+    # Escaped halves of a character; two of them are one in JSON.
     return json.dumps(text)
   return json.dumps(text, ensure_ascii=False)
 

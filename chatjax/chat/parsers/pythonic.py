@@ -65,10 +65,7 @@ def _string(quote: str) -> Generator[None, str, str]:
   while (char := (yield)) != quote:
     reader.require(char != '\n')
     pieces.append((yield from _escape()) if char == '\\' else char)
-  text = ''.join(pieces)
-  # Two escapes may make one character, as in JSON.
-  pairs = text.encode('utf-16-le', 'surrogatepass')
-  return pairs.decode('utf-16-le', 'surrogatepass')
+  return ''.join(pieces)
 
 
 def _escape() -> Generator[None, str, str]:
