@@ -7,7 +7,7 @@ ROOT = pathlib.Path(__file__).parent.parent / 'chatjax'
 LAYER = {
     'types': -1,
     'config': 0,
-    'config_file': 1, 'text': 1, 'native': 1,
+    'config_file': 1, 'text': 1, 'grammar': 1, 'native': 1,
     'nn': 2, 'ckpt': 2,
     'models': 3, 'sampling': 3,
     'engine': 4, 'protocol': 4,
@@ -16,7 +16,9 @@ LAYER = {
     'serve': 7,
     'cli': 8,
 }  # fmt: skip
-NO_JAX = {'types', 'config', 'config_file', 'text', 'protocol', 'serve'}
+NO_JAX = {
+  *('types', 'config', 'config_file', 'text', 'grammar', 'protocol', 'serve'),
+}
 NO_JAX_FILES = {
   f'engine/{name}.py'
   for name in (

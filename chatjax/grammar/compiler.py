@@ -135,7 +135,7 @@ class Compiler:
         pointer = locate.fault(self._schema(grammar), self._is_refused)
       raise refusal.of(
         f'The {refusal.NAMES[grammar.kind]} cannot be enforced: '
-        f'{matcher_lib.first_line(start.get_error())}; change it.',
+        f'{_reason(start)}; change it.',
         pointer=pointer,
         param=grammar.param,
       )
@@ -164,6 +164,12 @@ class Compiler:
     while self._kept_bytes > self._limits.cache_bytes:
       oldest, _ = self._kept.popitem(last=False)
       self._kept_bytes -= _size(oldest)
+
+
+def _reason(start: llguidance.LLMatcher) -> str:
+  if start.stop_reason() == 'NoExtensionBias':
+    return 'it allows no text'
+  return matcher_lib.first_line(start.get_error())
 
 
 def _choice(options: object, *, param: str | None, limits: Limits) -> str:
