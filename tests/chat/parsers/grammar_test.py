@@ -392,6 +392,35 @@ def test_gemma_refuses_what_a_strict_schema_cannot_get():
   )
 
 
+def test_a_schema_that_is_not_strict_is_kept_as_far_as_can_be():
+  schema = {
+    'type': 'object',
+    'properties': {'a': {'type': 'string', 'format': 'odd'}},
+    'required': ['a'],
+  }
+  tool = types.Tool(name='f', parameters=schema)
+  call = '{"name": "f", "parameters": {"a": "x"}}'
+  assert _grammar('llama_json', (tool,)).takes(call)
+  assert not _grammar('llama_json', (tool,)).takes(call.replace('"x"', '1'))
+
+
+def test_strict_grammar_leaves_other_tools_alone():
+  loose = types.Tool(name='get_weather', parameters=_SCHEMA)
+  grammar = _grammar('hermes', (loose, _PING), 'strict_grammar')
+  assert grammar.takes(_CALLS['hermes'][0].replace('city', 'town'))
+
+
+def test_gemma_takes_no_arguments_where_there_are_none():
+  tool = types.Tool(
+    name='f', parameters={'type': 'object', 'additionalProperties': False}
+  )
+  text = '<|tool_call>call:f{}<tool_call|>'
+  assert _grammar('gemma', (tool,)).takes(text)
+  wrong = text.replace('{}', '{a:1}')
+  assert not _grammar('gemma', (tool,)).takes(wrong)
+  assert _grammar('gemma', (_PING,)).takes(wrong.replace(':f{', ':ping{'))
+
+
 def test_keys_that_are_no_words_are_quoted_or_refused():
   tool = types.Tool(
     name='f',

@@ -279,6 +279,11 @@ def test_without_tools_a_call_is_content(name):
   assert streams.parse(name, text, ()) == streams.Parsed(text, '', ())
 
 
+def test_without_tools_no_tag_is_held_back():
+  parser = formats.get('hermes').parser((), '')
+  assert parser.feed('a <tool_call') == [events.Span('content', 0, 12)]
+
+
 @pytest.mark.parametrize('name', [*_THINKERS, 'think'])
 def test_r1_reasoning_starts_where_the_prompt_says(name):
   tags = ('<think>\n', '\n</think>\n\n')
@@ -367,6 +372,50 @@ def test_harmony_without_a_header_is_content():
   assert _parse('harmony', 'Hello there') == streams.Parsed(
     'Hello there', '', ()
   )
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    '<|channel|>commentary to=f json<|message|>{}<|call|>',
+    '<|channel|>commentary to=functions.f json<|message|>{<|constrain|>}'
+    '<|call|>',
+    '<|channel|>commentary to=python<|message|>1<|call|>',
+  ],
+)
+def test_t2_harmony_messages_to_nobody_known_are_content(text):
+  assert _parse('harmony', text) == streams.Parsed(text, '', ())
+
+
+def test_r1_harmony_goes_on_with_a_header_of_the_prompt():
+  tail = '<|start|>assistant<|channel|>commentary to='
+  text = 'functions.f<|message|>{}<|call|>'
+  assert _parse('harmony', text, prompt_tail=tail).calls
+  wrong = text.replace('functions.', '')
+  parser = formats.get('harmony').parser(_TOOLS, tail)
+  found = streams.events_of(parser, streams.pieces_of('harmony', wrong))
+  # The prompt's part of the message is not the answer's.
+  assert found == [events.Span('content', 0, len(wrong))]
+
+
+def test_t2_harmony_does_not_wait_for_the_end_of_a_long_header():
+  parser = formats.get('harmony').parser(_TOOLS, '')
+  shown = streams.joined(parser.feed(' to=' + 'x' * 300))
+  assert shown == [events.Span('content', 0, 304)]
+
+
+def test_t2_deepseek_names_a_tool_once():
+  good = _FAMILIES['deepseek'].calls(('f', '{}'))
+  text = good.replace('>function<', '>get_weather<')
+  assert _parse('deepseek', text) == streams.Parsed(text, '', ())
+
+
+def test_t2_mistral_calls_need_a_comma_between_them():
+  good = _FAMILIES['mistral'].calls(('f', '{}'), ('f', '{}'))
+  text = good.replace('}, {', '}; {')
+  parsed = _parse('mistral', text)
+  assert len(parsed.calls) == 1
+  assert parsed.content == '; {"name": "f", "arguments": {}}]'
 
 
 def test_content_is_not_held_back():
