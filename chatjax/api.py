@@ -23,6 +23,7 @@ from chatjax.chat import chunks as chunks_lib
 from chatjax.chat import format as format_lib
 from chatjax.chat import named_formats
 from chatjax.chat import session as session_lib
+from chatjax.chat.parsers import formats
 from chatjax.ckpt import home as home_lib
 from chatjax.engine import engine as engine_lib
 from chatjax.engine import runtime
@@ -123,6 +124,7 @@ def load(
   *,
   config: config_lib.EngineConfig | None = None,
   accept_license: bool = False,
+  output_format: str | None = None,
   progress: Progress = _silent,
   **engine_fields: Any,
 ) -> Chat:
@@ -131,6 +133,9 @@ def load(
   Args:
     model: an id of `chatjax.models.registry`.
     config: how the model is run.
+    output_format: how the model writes calls and reasoning, a name of
+      `chatjax.chat.parsers.formats`; None is what the registry or the chat
+      template says.
     accept_license: accept the terms of the weights, where they want that.
     progress: called as (what, done, total).
     **engine_fields: fields of `EngineConfig` that replace those of `config`,
@@ -175,6 +180,11 @@ def load(
     chat_format,
     model_id=model,
     sampler_version=keys.SAMPLER_VERSION,
+    output_format=formats.get(
+      output_format
+      or entry.output_format
+      or formats.detect(chat_format.template_source)
+    ),
   )
   return Chat(session)
 

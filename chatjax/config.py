@@ -288,9 +288,15 @@ class ServeConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-  """One run: a model by its registry id, the engine, the server."""
+  """One run: a model by its registry id, the engine, the server.
+
+  Attributes:
+    output_format: how the model writes calls and reasoning; None is what its
+      registry entry or chat template says.
+  """
 
   model: str = 'qwen2.5-coder-0.5b-instruct'
+  output_format: str | None = None
   engine: EngineConfig = EngineConfig()
   serve: ServeConfig = ServeConfig()
 

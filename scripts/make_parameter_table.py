@@ -49,7 +49,7 @@ def _lines(rows: Iterable[parameters.Parameter]) -> str:
   cells = (
     (
       f'`{row.path}`',
-      parameters.status(row),
+      row.status,
       parameters.allowed(row, limits),
       row.does,
     )

@@ -7,8 +7,8 @@ ROOT = pathlib.Path(__file__).parent.parent / 'chatjax'
 LAYER = {
     'types': -1,
     'config': 0,
-    'config_file': 1, 'text': 1, 'grammar': 1, 'native': 1,
-    'nn': 2, 'ckpt': 2,
+    'config_file': 1, 'text': 1, 'native': 1,
+    'grammar': 2, 'nn': 2, 'ckpt': 2, 'grammar': 2,
     'models': 3, 'sampling': 3,
     'engine': 4, 'protocol': 4,
     'chat': 5,

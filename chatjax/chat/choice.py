@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Collection
+from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 from typing import Protocol
+import uuid
 
 from chatjax import types
+from chatjax.chat import shown as shown_lib
+from chatjax.chat.parsers import events as events_lib
+from chatjax.chat.parsers import parser as parser_lib
 from chatjax.text import detokenize
-from chatjax.text import stop as stop_lib
 
 
 class TokenBytes(Protocol):
@@ -22,8 +26,8 @@ class TokenBytes(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Unshown:
-  """A token whose text is not all out yet.
+class _Unreported:
+  """A token of which it is not known yet what shows.
 
   Attributes:
     owners: per byte, the index of the character that it is part of.
@@ -34,14 +38,29 @@ class _Unshown:
   owners: tuple[int, ...]
 
 
+@dataclasses.dataclass
+class _Gain:
+  """What one delta collects."""
+
+  ids: list[int] = dataclasses.field(default_factory=list)
+  text: str = ''
+  reasoning: str = ''
+  calls: list[types.ToolCall] = dataclasses.field(default_factory=list)
+  num_reasoning: int = 0
+
+
 class ChoiceAssembler:
-  """Decodes, watches for stop strings, and keeps logprobs with their text.
+  """Decodes, parses, watches for stop strings, keeps logprobs with their text.
 
   The joined deltas do not depend on how the tokens are grouped.
 
   Args:
     choice: its index.
-    hidden_ids: ids that show no text: control tokens, and those that end it.
+    hidden_ids: ids that show no text and mean nothing.
+    tag_ids: control tokens that the parser knows.
+    parser: finds reasoning and calls.
+    call_ends: whether the choice ends with its first call.
+    is_named: whether the call was demanded, which is then no reason to end.
   """
 
   def __init__(
@@ -49,46 +68,96 @@ class ChoiceAssembler:
     choice: int,
     tokenizer: TokenBytes,
     sampling: types.SamplingParams,
+    *,
     hidden_ids: Collection[int],
+    tag_ids: Collection[int] = (),
+    parser: parser_lib.Parser,
+    call_ends: bool = False,
+    is_named: bool = False,
   ):
     self._choice = choice
     self._tokenizer = tokenizer
     self._sampling = sampling
     self._hidden_ids = hidden_ids
+    self._tag_ids = tag_ids
+    self._parser = parser
+    self._call_ends = call_ends
+    self._is_named = is_named
     self._detokenizer = detokenize.Detokenizer()
-    self._stops = stop_lib.StopMatcher(sampling.stop)
+    self._shown = shown_lib.Shown(
+      sampling.stop, keeps_stop=sampling.include_stop
+    )
     self._num_tokens = 0
-    self._num_decoded = 0  # characters
-    self._num_shown = 0  # characters
-    self._unshown: collections.deque[_Unshown] = collections.deque()
+    self._num_calls = 0
+    # The parser's stream, without what it has placed already.
+    self._stream = ''
+    self._stream_start = 0
+    self._num_decoded = 0  # characters of the stream
+    self._unreported: collections.deque[_Unreported] = collections.deque()
 
   def add(self, tokens: Sequence[types.Token]) -> types.Delta | None:
     """Takes the next tokens; on a stop string the delta is the last one."""
-    ids: list[int] = []
-    text = ''
+    gain = _Gain()
     for token in tokens:
-      ids.append(token.id)
+      gain.ids.append(token.id)
+      gain.num_reasoning += self._parser.is_reasoning
       self._num_tokens += 1
-      if token.id not in self._hidden_ids:
-        text += self._show(self._decode(token))
-      if self._stops.is_stopped:
-        return self._delta(ids, text, types.FinishReason.STOP)
-    return self._delta(ids, text) if ids else None
+      self._take(token, gain)
+      if self._is_over:
+        return self._delta(gain, types.FinishReason.STOP)
+    return self._delta(gain) if gain.ids else None
 
   def finish(self, reason: types.FinishReason) -> types.Delta:
     """The engine ended the choice: what was held back is let out."""
-    text = self._show(self._detokenizer.flush())
-    if self._stops.is_stopped:
-      return self._delta([], text, types.FinishReason.STOP)
-    held = self._stops.flush()
-    self._num_shown += len(held)
-    return self._delta([], text + held, reason)
+    gain = _Gain()
+    self._feed(self._end_character(), gain)
+    self._place(self._parser.finish(), gain)
+    if self._shown.is_stopped:
+      return self._delta(gain, types.FinishReason.STOP)
+    gain.text += self._shown.flush()
+    return self._delta(gain, reason)
+
+  def prompt_logprob(self, token: types.PromptToken) -> types.PromptLogprob:
+    """A token of the prompt, with its text and that of its alternatives."""
+    top = tuple(
+      self._prompt_logprob(token_id, logprob, rank)
+      for rank, (token_id, logprob) in enumerate(token.top, start=1)
+    )
+    one = self._prompt_logprob(token.id, token.logprob, token.rank)
+    return dataclasses.replace(one, top=top)
+
+  def _prompt_logprob(
+    self, token_id: int, logprob: float, rank: int
+  ) -> types.PromptLogprob:
+    named = self._named(token_id, self._tokenizer.token_bytes(token_id))
+    return types.PromptLogprob(
+      id=token_id, token=named['token'], logprob=logprob, rank=rank
+    )
+
+  @property
+  def _is_over(self) -> bool:
+    return self._shown.is_stopped or (self._call_ends and self._num_calls > 0)
+
+  def _take(self, token: types.Token, gain: _Gain) -> None:
+    if token.id in self._tag_ids:
+      self._feed(self._end_character(), gain)
+      spelling = self._tokenizer.spelling(token.id)
+      self._num_decoded += len(spelling)
+      self._feed(spelling, gain, is_control=True)
+    elif token.id not in self._hidden_ids:
+      self._feed(self._decode(token), gain)
+
+  def _end_character(self) -> str:
+    """What is left of a character that nothing completes."""
+    rest = self._detokenizer.flush()
+    self._num_decoded += len(rest)
+    return rest
 
   def _decode(self, token: types.Token) -> str:
     """The characters that the token completes.
 
-    Byte by byte, to know which character each byte belongs to: a stop string
-    may cut inside the token, and its log-probability goes out with its text.
+    Byte by byte, to know which character each byte belongs to: what shows may
+    begin or end inside the token, and its log-probability goes with its text.
     """
     raw = self._tokenizer.token_bytes(token.id)
     text, owners = '', []
@@ -98,40 +167,67 @@ class ChoiceAssembler:
       self._num_decoded += len(gained)
       owners.append(self._num_decoded - (not self._detokenizer.is_open))
     if self._sampling.logprobs and raw:
-      self._unshown.append(_Unshown(token, raw, tuple(owners)))
+      self._unreported.append(_Unreported(token, raw, tuple(owners)))
     return text
 
-  def _show(self, text: str) -> str:
-    """The part of the text that no stop string can take back."""
-    if self._num_tokens > self._sampling.min_tokens:
-      text, _ = self._stops.feed(text)
-    self._num_shown += len(text)
+  def _feed(self, text: str, gain: _Gain, *, is_control: bool = False) -> None:
+    if text:
+      self._stream += text
+      self._place(self._parser.feed(text, is_control), gain)
+
+  def _place(self, events: Sequence[events_lib.Event], gain: _Gain) -> None:
+    """Sorts what the parser found into a delta."""
+    for event in events:
+      if self._is_over:
+        return
+      if isinstance(event, events_lib.Call):
+        gain.calls.append(_call(event))
+        self._num_calls += 1
+        continue
+      text = self._cut(event)
+      if event.kind == 'reasoning':
+        gain.reasoning += text
+      else:
+        may_stop = self._num_tokens > self._sampling.min_tokens
+        gain.text += self._shown.add(text, event.start, may_stop=may_stop)
+
+  def _cut(self, span: events_lib.Span) -> str:
+    """A span's text; nothing before its end is asked for again."""
+    offset = self._stream_start
+    text = self._stream[span.start - offset : span.stop - offset]
+    self._stream = self._stream[span.stop - offset :]
+    self._stream_start = span.stop
     return text
 
   def _delta(
-    self,
-    ids: Sequence[int],
-    text: str,
-    reason: types.FinishReason | None = None,
+    self, gain: _Gain, reason: types.FinishReason | None = None
   ) -> types.Delta:
+    is_last = reason is not None
+    is_for_calls = self._num_calls and not self._is_named
+    if reason is types.FinishReason.STOP and is_for_calls:
+      reason = types.FinishReason.TOOL_CALLS
     return types.Delta(
       choice=self._choice,
-      text=text,
-      token_ids=tuple(ids),
-      logprobs=tuple(self._shown_entries(is_last=reason is not None)),
+      text=gain.text,
+      token_ids=tuple(gain.ids),
+      logprobs=tuple(self._entries(is_last=is_last)),
       finish_reason=reason,
+      reasoning=gain.reasoning,
+      calls=tuple(gain.calls),
+      num_reasoning=gain.num_reasoning,
     )
 
-  def _shown_entries(self, *, is_last: bool):
-    """Entries whose text is out; at the end, also the one that was cut."""
-    while self._unshown:
-      row = self._unshown[0]
-      num_bytes = sum(owner < self._num_shown for owner in row.owners)
-      if num_bytes < len(row.raw) and not is_last:
+  def _entries(self, *, is_last: bool) -> Iterator[types.TokenLogprob]:
+    """Entries of tokens whose text is placed; at the end, of all others."""
+    while self._unreported:
+      row = self._unreported[0]
+      if row.owners[-1] >= self._shown.decided and not is_last:
         return
-      self._unshown.popleft()
-      if num_bytes:
-        yield self._entry(row.token, row.raw[:num_bytes])
+      self._unreported.popleft()
+      is_shown = self._shown.where(row.owners)
+      raw = bytes(b for b, show in zip(row.raw, is_shown, strict=True) if show)
+      if raw:
+        yield self._entry(row.token, raw)
 
   def _entry(self, token: types.Token, raw: bytes) -> types.TokenLogprob:
     return types.TokenLogprob(
@@ -155,6 +251,15 @@ class ChoiceAssembler:
     }
 
 
+def _call(event: events_lib.Call) -> types.ToolCall:
+  return types.ToolCall(
+    id=f'call_{uuid.uuid4().hex[:24]}',
+    name=event.name,
+    arguments=event.arguments,
+    is_custom=event.is_custom,
+  )
+
+
 def join(deltas: Sequence[types.Delta]) -> types.ChoiceResult:
   """All deltas of one choice as a whole."""
   return types.ChoiceResult(
@@ -162,4 +267,7 @@ def join(deltas: Sequence[types.Delta]) -> types.ChoiceResult:
     token_ids=tuple(one for delta in deltas for one in delta.token_ids),
     logprobs=tuple(one for delta in deltas for one in delta.logprobs),
     finish_reason=deltas[-1].finish_reason,
+    reasoning=''.join(delta.reasoning for delta in deltas),
+    calls=tuple(one for delta in deltas for one in delta.calls),
+    num_reasoning=sum(delta.num_reasoning for delta in deltas),
   )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import NamedTuple
 
 from chatjax import types
 from chatjax.chat import marks
@@ -24,6 +25,13 @@ _RESERVED = frozenset(
     'tools',
   }
 )
+
+
+class Prompt(NamedTuple):
+  """A rendered prompt."""
+
+  text: str
+  token_ids: tuple[int, ...]
 
 
 class ChatFormat:
@@ -93,19 +101,22 @@ class ChatFormat:
     """Completion style for base models: see `named_formats.PLAIN`."""
     return cls.named('plain', tokenizer)
 
-  def render(
+  def prompt(
     self,
     messages: Sequence[Mapping[str, Any]],
     *,
     add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
     tools: Sequence[Mapping[str, Any]] | None = None,
     **kwargs: Any,
-  ) -> str:
-    """The prompt as text.
+  ) -> Prompt:
+    """The prompt; with exactly one BOS if the tokenizer adds one.
 
     Args:
       messages: `role`, `content` (a string) and what else the template reads.
       add_generation_prompt: whether the prompt opens the assistant's turn.
+      continue_final_message: the prompt ends with the last message's content,
+        and the model goes on there.
       tools: function definitions.
       **kwargs: further variables of the template.
 
@@ -113,51 +124,49 @@ class ChatFormat:
       types.RequestError: the template does not take the messages, or has no
         use for the tools or for one of kwargs.
     """
-    text, mark = self._marked(messages, add_generation_prompt, tools, kwargs)
-    return text.replace(mark, '')
-
-  def encode(
-    self,
-    messages: Sequence[Mapping[str, Any]],
-    *,
-    add_generation_prompt: bool = True,
-    tools: Sequence[Mapping[str, Any]] | None = None,
-    **kwargs: Any,
-  ) -> list[int]:
-    """The prompt as token ids; with exactly one BOS if the tokenizer adds one.
-
-    The arguments are those of `render`.
-    """
-    text, mark = self._marked(messages, add_generation_prompt, tools, kwargs)
-    ids = self._tokenizer.encode_template(text, mark=mark)
-    bos_id = self._tokenizer.bos_id
-    if not self._tokenizer.add_bos or bos_id is None:
-      return ids
-    first = next((i for i, t in enumerate(ids) if t != bos_id), len(ids))
-    return [bos_id, *ids[first:]]
-
-  def _marked(
-    self,
-    messages: Sequence[Mapping[str, Any]],
-    add_generation_prompt: bool,
-    tools: Sequence[Mapping[str, Any]] | None,
-    kwargs: Mapping[str, Any],
-  ) -> tuple[str, str]:
-    """The rendered text with marks in user text, and the mark."""
     self._check_variables(tools, kwargs)
     _check_roles(messages)
     marker = self._marker([list(messages), tools, dict(kwargs)])
+    shown = [self._mark_message(message, marker) for message in messages]
     try:
-      text = self._template.render(
-        messages=[self._mark_message(m, marker) for m in messages],
+      marked = self._template.render(
+        messages=shown,
         tools=marks.map_strings(tools, marker.text),
-        add_generation_prompt=add_generation_prompt,
+        add_generation_prompt=add_generation_prompt
+        and not continue_final_message,
         **self._tokens,
         **marks.map_strings(dict(kwargs), marker.text),
       )
     except sandbox.TemplateError as error:
       raise types.RequestError(str(error), param='messages') from error
-    return text, marker.mark
+    if continue_final_message:
+      marked = _up_to(marked, shown[-1]['content'])
+    return Prompt(
+      text=marked.replace(marker.mark, ''), token_ids=self._ids(marked, marker)
+    )
+
+  def render(self, messages: Sequence[Mapping[str, Any]], **kwargs: Any) -> str:
+    """The prompt as text; see `prompt`."""
+    return self.prompt(messages, **kwargs).text
+
+  def encode(
+    self, messages: Sequence[Mapping[str, Any]], **kwargs: Any
+  ) -> list[int]:
+    """The prompt as token ids; see `prompt`."""
+    return list(self.prompt(messages, **kwargs).token_ids)
+
+  @property
+  def variables(self) -> frozenset[str]:
+    """What the template reads besides what every template is given."""
+    return self._template.variables - _RESERVED
+
+  def _ids(self, marked: str, marker: marks.Marker) -> tuple[int, ...]:
+    ids = self._tokenizer.encode_template(marked, mark=marker.mark)
+    bos_id = self._tokenizer.bos_id
+    if not self._tokenizer.add_bos or bos_id is None:
+      return tuple(ids)
+    first = next((i for i, t in enumerate(ids) if t != bos_id), len(ids))
+    return (bos_id, *ids[first:])
 
   def _marker(self, data: Any) -> marks.Marker:
     try:
@@ -200,7 +209,7 @@ class ChatFormat:
       raise types.RequestError(
         "This model's chat template has no place for tools.", param='tools'
       )
-    readable = self._template.variables - _RESERVED
+    readable = self.variables
     if unknown := sorted(set(kwargs) - readable):
       raise types.RequestError(
         f"This model's chat template does not read {unknown}; it reads "
@@ -218,3 +227,20 @@ def _check_roles(messages: Sequence[Mapping[str, Any]]) -> None:
         f'of {list(ROLES)}.',
         param='messages',
       )
+
+
+def _up_to(marked: str, content: str) -> str:
+  """A rendered prompt up to the end of its last message's content."""
+  core = content.strip()
+  start = marked.rfind(core)
+  if not core or start < 0:
+    raise types.RequestError(
+      "The last message cannot be continued: it is empty, or this model's chat"
+      ' template changes it.',
+      param='continue_final_message',
+    )
+  # Templates may trim: what they left of the white space stays.
+  tail = content[len(content.rstrip()) :]
+  end = start + len(core)
+  kept = len(tail) if marked.startswith(tail, end) else 0
+  return marked[: end + kept]

@@ -86,6 +86,8 @@ class Generation:
   Attributes:
     meta: what is the same on all chunks of the answer.
     num_cached: prompt tokens that were not computed again.
+    prompt_tokens: what the model says of its prompt, once it is known, if that
+      was asked for.
     num_generated: tokens that were counted so far.
     drafted: what became of guessed tokens so far.
     reasons: why choices have ended, by choice.
@@ -101,6 +103,7 @@ class Generation:
   ):
     self.meta = meta
     self.num_cached = 0
+    self.prompt_tokens: tuple[types.PromptToken, ...] | None = None
     self.num_generated = 0
     self.drafted = types.Drafted()
     self.reasons: dict[int, types.FinishReason] = {}
@@ -178,6 +181,9 @@ class Generation:
     if isinstance(event, mailbox.Started):
       self.num_cached = event.num_cached
       return None
+    if isinstance(event, mailbox.Prompt):
+      self.prompt_tokens = event.tokens
+      return None
     if isinstance(event, types.Drafted):
       self.drafted += event
       return None
@@ -213,7 +219,15 @@ class Generation:
       num_cached=self.num_cached,
       seed=self.meta.seed,
       drafted=self.drafted,
+      prompt_logprobs=self._prompt_logprobs(),
     )
+
+  def _prompt_logprobs(self) -> tuple[types.PromptLogprob | None, ...] | None:
+    """One entry per prompt token; nothing is said of the first."""
+    if self.prompt_tokens is None:
+      return None
+    named = self._choices[0].prompt_logprob
+    return (None, *map(named, self.prompt_tokens))
 
 
 def _cancel_open(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import json
 import secrets
 import time
@@ -15,7 +18,15 @@ from chatjax import types
 from chatjax.chat import choice as choice_lib
 from chatjax.chat import choice_keys
 from chatjax.chat import chunks as chunks_lib
+from chatjax.chat import format as format_lib
 from chatjax.chat import generation
+from chatjax.chat import outputs as outputs_lib
+from chatjax.chat import thinking
+from chatjax.chat import tool_list
+from chatjax.chat import verbosity
+from chatjax.chat.parsers import formats
+from chatjax.chat.parsers import plain
+from chatjax.grammar import compiler as compiler_lib
 from chatjax.protocol import build
 from chatjax.protocol import errors
 from chatjax.protocol import response
@@ -23,9 +34,27 @@ from chatjax.text import tokenizer as tokenizer_lib
 
 
 class ChatFormat(Protocol):
-  """How messages become a prompt."""
+  """How messages become a prompt; see `format.ChatFormat`.
 
-  def encode(self, messages: Sequence[Mapping[str, Any]]) -> Sequence[int]: ...
+  Attributes:
+    variables: what a request may say to the template.
+    template_source: the template itself.
+  """
+
+  template_source: str
+
+  @property
+  def variables(self) -> Collection[str]: ...
+
+  def prompt(
+    self,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    add_generation_prompt: bool,
+    continue_final_message: bool,
+    tools: Sequence[Mapping[str, Any]] | None,
+    **kwargs: Any,
+  ) -> format_lib.Prompt: ...
 
 
 def new_id() -> str:
@@ -44,10 +73,16 @@ class Session:
     *,
     model_id: str,
     sampler_version: int,
+    output_format: formats.OutputFormat = plain.PLAIN,
   ):
     self.engine = engine
     self.tokenizer = tokenizer
     self.chat_format = chat_format
+    self._planner = outputs_lib.Planner(
+      tokenizer,
+      output_format,
+      compiler_lib.Compiler(tokenizer, vocab_size=engine.vocab_size),
+    )
     self.model_id = model_id
     self.created = int(time.time())
     self._sampler_version = sampler_version
@@ -70,23 +105,62 @@ class Session:
       types.RequestError: it cannot be served as it stands.
     """
     self._check(request)
-    prompt_ids = tuple(self.chat_format.encode(request.messages))
-    tokens = self._token_request(
-      request, prompt_ids, request_id or new_id(), timeout_s
+    thought = self._thought(request)
+    prompt = self._render(request, thought.variables)
+    outputs = self._planner.plan(
+      request, prompt=prompt.text, budget=thought.budget
     )
-    meta = self._meta(request, tokens)
+    tokens = self._token_request(
+      request, prompt.token_ids, request_id or new_id(), timeout_s
+    )
+    tokens = dataclasses.replace(tokens, constraint=outputs.constraint)
     hidden_ids = (
       self.tokenizer.control_ids | self.tokenizer.eos_ids | tokens.stop_ids
     )
     choices = [
       choice_lib.ChoiceAssembler(
-        choice, self.tokenizer, request.sampling, hidden_ids
+        choice,
+        self.tokenizer,
+        request.sampling,
+        hidden_ids=hidden_ids,
+        tag_ids=self._tag_ids,
+        parser=outputs.parser(),
+        call_ends=outputs.call_ends,
+        is_named=outputs.is_named,
       )
       for choice in range(request.n)
     ]
+    meta = self._meta(request, tokens)
     running = generation.Generation(self.engine, tokens, meta, choices)
     self._submit(running)
     return running
+
+  def prompt(self, request: types.Request) -> format_lib.Prompt:
+    """The prompt that a request comes to."""
+    return self._render(request, self._thought(request).variables)
+
+  def text_ids(self, text: str, *, has_start: bool) -> list[int]:
+    """The tokens of ordinary text.
+
+    Args:
+      text: whatever it spells, no control token comes of it.
+      has_start: whether the token that starts every text is added, if this
+        tokenizer has one.
+    """
+    bos_id = self.tokenizer.bos_id
+    starts = has_start and self.tokenizer.add_bos and bos_id is not None
+    return [*([bos_id] if starts else []), *self.tokenizer.encode(text)]
+
+  def text_of(self, token_ids: Sequence[int]) -> str:
+    """The text of tokens; control tokens as they are spelled."""
+    _check_ids('tokens', token_ids, self.tokenizer.vocab_size)
+    controls = self.tokenizer.control_ids
+    return b''.join(
+      self.tokenizer.spelling(token_id).encode()
+      if token_id in controls
+      else self.tokenizer.token_bytes(token_id)
+      for token_id in token_ids
+    ).decode(errors='replace')
 
   def create(self, request: types.Request) -> response.ChatCompletion:
     """Answers as a whole."""
@@ -105,19 +179,47 @@ class Session:
     except types.ChatjaxError as error:  # it died since it was asked
       raise _stopped() from error
 
+  @property
+  def _tag_ids(self) -> frozenset[int]:
+    """Control tokens that the output format knows."""
+    controls = self._planner.output_format.controls
+    ids = {self.tokenizer.special_ids.get(spelling) for spelling in controls}
+    return self.tokenizer.control_ids & ids
+
+  @property
+  def _can_think(self) -> bool:
+    """Whether the model's template knows the tags of its output format."""
+    tags = self._planner.output_format.reasoning_tags
+    return tags is not None and tags[1] in self.chat_format.template_source
+
+  def _thought(self, request: types.Request) -> thinking.Thinking:
+    return thinking.resolve(
+      request, variables=self.chat_format.variables, can_think=self._can_think
+    )
+
+  def _render(
+    self, request: types.Request, variables: Mapping[str, Any]
+  ) -> format_lib.Prompt:
+    # A caller's own word about the template goes before ours.
+    kwargs = {**variables, **request.chat_template_kwargs}
+    # All tools, also where few may be called: the prompt stays in the cache.
+    hides_tools = request.tool_choice.mode == 'none'
+    return self.chat_format.prompt(
+      verbosity.instruct(request.messages, request.verbosity),
+      add_generation_prompt=request.add_generation_prompt,
+      continue_final_message=request.continue_final_message,
+      tools=None if hides_tools else tool_list.as_dicts(request.tools),
+      **kwargs,
+    )
+
   def _check(self, request: types.Request) -> None:
     if request.model not in (None, self.model_id):
       raise errors.model_not_found(request.model, self.model_id)
     if not self.engine.is_alive:
       raise _stopped()
-    for param in ('logit_bias', 'stop_token_ids'):
-      for token_id in getattr(request.sampling, param):
-        if not 0 <= token_id < self.engine.vocab_size:
-          raise types.RequestError(
-            f'{param} names the token {token_id}; this model has the tokens '
-            f'0 to {self.engine.vocab_size - 1}.',
-            param=param,
-          )
+    for param in ('logit_bias', 'stop_token_ids', 'allowed_token_ids'):
+      token_ids = getattr(request.sampling, param) or ()
+      _check_ids(param, token_ids, self.engine.vocab_size)
 
   def _token_request(
     self,
@@ -151,6 +253,7 @@ class Session:
       timeout_s=timeout_s,
       speculation=request.speculation,
       prediction_ids=self._prediction_ids(request),
+      prompt_logprobs=request.prompt_logprobs,
     )
 
   def _prediction_ids(self, request: types.Request) -> tuple[int, ...]:
@@ -179,7 +282,22 @@ class Session:
       has_logprobs=request.sampling.logprobs,
       has_token_ids=request.return_token_ids,
       include_usage=request.include_usage,
+      has_tools=bool(request.tools),
+      uses_functions=request.uses_functions,
+      is_named_choice=request.tool_choice.is_named,
+      metadata=request.metadata,
+      service_tier=request.service_tier or 'default',
     )
+
+
+def _check_ids(param: str, token_ids: Iterable[int], bound: int) -> None:
+  for token_id in token_ids:
+    if not 0 <= token_id < bound:
+      raise types.RequestError(
+        f'{param} names the token {token_id}; this model has the tokens '
+        f'0 to {bound - 1}.',
+        param=param,
+      )
 
 
 def _salt(request: types.Request) -> str:

@@ -19,6 +19,7 @@ def load(
       config.model,
       config=config.engine,
       accept_license=accept_license,
+      output_format=config.output_format,
       progress=bars.report,
     )
   return chat.session

@@ -8,6 +8,8 @@ from absl import flags
 
 from chatjax import config as config_lib
 from chatjax import config_file
+from chatjax import types
+from chatjax.chat.parsers import formats
 from chatjax.cli import flagset
 from chatjax.models import registry
 
@@ -28,6 +30,11 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_multi_string(
     'set', None, 'Changes one field of the config, as in'
     ' --set=engine.page_size=32; may be repeated', flag_values=values,
+  )  # fmt: skip
+  flags.DEFINE_string(
+    'output_format', None, 'How the model writes tool calls and reasoning:'
+    f' {", ".join(sorted(formats.FORMATS))}. Default: what its chat template'
+    ' speaks of.', flag_values=values,
   )  # fmt: skip
   flags.DEFINE_enum(
     'dtype', None, config_lib.DTYPES,
@@ -63,6 +70,8 @@ def config(values: flags.FlagValues) -> config_lib.Config:
   overrides = list(values['set'].value or ())
   if values['model'].value is not None:
     overrides.append(f'model={values["model"].value}')
+  if values['output_format'].value is not None:
+    overrides.append(f'output_format={values["output_format"].value}')
   overrides += [
     f'engine.{name}={values[name].value}'
     for name in _ENGINE_FLAGS
@@ -75,7 +84,9 @@ def config(values: flags.FlagValues) -> config_lib.Config:
     # At once: two may be valid only together.
     made = config_file.apply_overrides(made, overrides)
     registry.get(made.model)
-  except (config_lib.ConfigError, registry.UnknownModelError) as error:
+    if made.output_format is not None:
+      formats.get(made.output_format)
+  except types.ChatjaxError as error:
     raise flagset.UsageError(str(error)) from error
   return made
 

@@ -167,7 +167,7 @@ class Compiler:
 
 
 def _reason(start: llguidance.LLMatcher) -> str:
-  if start.stop_reason() == 'NoExtensionBias':
+  if start.get_error().startswith('NoExtensionBias'):
     return 'it allows no text'
   return matcher_lib.first_line(start.get_error())
 

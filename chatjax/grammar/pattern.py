@@ -9,8 +9,12 @@ import re
 from chatjax.grammar import limits as limits_lib
 from chatjax.grammar import refusal
 
+_ESCAPE = re.compile(r'\\.?', re.DOTALL)
 _COUNTED = re.compile(r'\{(\d+)(?:,(\d*))?\}')
 _SET_OPERATIONS = ('&&', '--', '~~')
+# Letters that llguidance reads after a backslash as ECMAScript does. Some
+# others it drops without a word.
+_ESCAPED = frozenset('dDwWsSnrtfxupPbB')
 
 
 @dataclasses.dataclass
@@ -20,13 +24,13 @@ class Cost:
   Attributes:
     quantifiers: how many.
     repeats: the largest product of nested counts.
-    set_operation: `&&` or the like in a class, which ECMAScript's regular
-      expressions do not have.
+    foreign: what would be read in another way than ECMAScript's: `&&` or
+      the like in a class, an escape.
   """
 
   quantifiers: int = 0
   repeats: int = 1
-  set_operation: str | None = None
+  foreign: str | None = None
 
 
 def measure(pattern: str, cost: Cost) -> None:
@@ -43,11 +47,22 @@ def measure(pattern: str, cost: Cost) -> None:
       last *= _count(text)
     else:
       last = 1
-      if kind == 'class':
-        found = (x for x in _SET_OPERATIONS if x in text)
-        cost.set_operation = cost.set_operation or next(found, None)
+    cost.foreign = cost.foreign or _foreign(kind, text)
     open_groups[-1] = max(open_groups[-1], last)
     cost.repeats = max(cost.repeats, last)
+
+
+def _foreign(kind: str, text: str) -> str | None:
+  if kind == 'class':
+    found = next((x for x in _SET_OPERATIONS if x in text), None)
+    return found or next(filter(_is_foreign, _ESCAPE.findall(text)), None)
+  return text if kind == 'escape' and _is_foreign(text) else None
+
+
+def _is_foreign(escape: str) -> bool:
+  letter = escape[1:]
+  # Nothing after the backslash is the end of the pattern.
+  return not letter or (letter.isascii() and letter.isalnum() and letter not in _ESCAPED)
 
 
 def _count(quantifier: str) -> int:
@@ -63,7 +78,7 @@ def _items(pattern: str) -> Iterator[tuple[str, str]]:
   while i < len(pattern):
     char, end, kind = pattern[i], i + 1, 'other'
     if char == '\\':
-      end = i + 2
+      end, kind = i + 2, 'escape'
     elif char == '[':
       end, kind = _class_end(pattern, i), 'class'
     elif char == '(':

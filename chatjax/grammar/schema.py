@@ -13,6 +13,7 @@ import llguidance
 from chatjax import types
 from chatjax.grammar import keywords
 from chatjax.grammar import limits as limits_lib
+from chatjax.grammar import numbers
 from chatjax.grammar import one_of
 from chatjax.grammar import refusal
 from chatjax.grammar import tally as tally_lib
@@ -27,8 +28,6 @@ OPTIONS = {
   'key_separator': ': ',
   'json_allowed_escapes': 'nrbtf\\"',
 }
-# Integers above are not exact in llguidance, which computes with doubles.
-_MAX_EXACT = 2**53
 
 Schema = dict[str, Any] | bool
 
@@ -114,6 +113,7 @@ class _Checker:
     self._is_strict = is_strict
     self._param = param
     self._tally = tally_lib.Tally(limits, param)
+    self._bounds = numbers.Bounds()
     # Checked schemas, by where they stand; and what refers to them.
     self._found: dict[str, Schema] = {}
     self._refs: dict[str, str] = {}
@@ -123,6 +123,12 @@ class _Checker:
     for target, pointer in self._refs.items():
       if target not in self._found:
         self._refuse(f'There is no schema at #{target}.', f'{pointer}/$ref')
+    if (pointer := self._bounds.unsafe()) is not None:
+      self._refuse(
+        'This bound would not be enforced with another less than 1 from it; '
+        'move one of them, or include it.',
+        pointer,
+      )
     self._tally.check([root, *(self._found[x] for x in self._refs)])
     return root
 
@@ -171,6 +177,7 @@ class _Checker:
       return {keyword: value}
     if keyword in keywords.BOUNDS:
       self._check_number(value, pointer)
+      self._bounds.add(keyword, value, pointer)
       return {keyword: value}
     checks: dict[str, Callable[[Any, str], dict[str, Any]]] = {
       'type': self._type,
@@ -263,10 +270,9 @@ class _Checker:
   def _check_number(self, value: Any, pointer: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
       self._refuse('This must be a number.', pointer)
-    if abs(value) > _MAX_EXACT:
+    if not numbers.is_exact(value):
       self._refuse(
-        f'{value} is not exact; numbers from -2**53 to 2**53 are allowed.',
-        pointer,
+        f'{value} is not exact; use at most 15 digits.', pointer
       )
 
   def _required(self, value: Any, pointer: str) -> dict[str, Any]:

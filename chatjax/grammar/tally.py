@@ -26,10 +26,10 @@ class Tally:
 
   def add_pattern(self, pattern: str, pointer: str) -> None:
     pattern_lib.measure(pattern, self._patterns)
-    if self._patterns.set_operation:
+    if self._patterns.foreign:
       raise refusal.of(
-        f'{self._patterns.set_operation!r} in a class of a pattern would be '
-        'read as an operation on sets; escape one of the characters.',
+        f'{self._patterns.foreign} in a pattern would not be read as '
+        'ECMAScript does; write it in another way.',
         self.param,
         pointer=pointer,
       )

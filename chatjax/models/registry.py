@@ -23,12 +23,15 @@ class Entry:
     source: the weight file: places and one digest.
     chat_format: 'template' takes the file's own chat template; any other is
       the name of a format in `chat/format.py`.
+    output_format: how it writes calls and reasoning, a name of
+      `chat/parsers/formats.py`; None is what its chat template speaks of.
   """
 
   id: str
   title: str
   source: fetch.Source
   chat_format: str = 'template'
+  output_format: str | None = None
 
 
 def _parts(package: str, version: str, members: list[str]):

@@ -7,12 +7,10 @@ so that no parameter can be accepted and ignored.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Mapping
 import dataclasses
 import enum
 from typing import Any
 
-from chatjax.protocol import errors
 from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import parameter_rows
 
@@ -76,32 +74,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
   'store': (False,),
 }
 
-# Understood, but not acted on yet: refused, but for the values beside them,
-# which ask for nothing.
-NOT_YET: dict[str, tuple[Any, ...]] = {
-  'tools': ([],),
-  'tool_choice': ('none', 'auto'),
-  'parallel_tool_calls': (True, False),  # there are no tools to call
-  'functions': ([],),
-  'function_call': ('none', 'auto'),
-  'response_format': ({'type': 'text'},),
-  'structured_outputs': (),
-  'reasoning_effort': ('none',),
-  'verbosity': (),
-  'thinking_token_budget': (),
-  'chat_template_kwargs': ({},),
-  'add_generation_prompt': (True,),
-  'continue_final_message': (False,),
-  'include_stop_str_in_output': (False,),
-  'bad_words': ([],),
-  'allowed_token_ids': (),
-  'prompt_logprobs': (),
-  'logprobs_mode': ('raw',),
-  'stream_options.include_obfuscation': (False,),
-  'metadata': ({},),
-  'service_tier': ('auto', 'default'),
-}
-
 
 def join(path: str, name: Any) -> str:
   """The path of a field of the objects at `path`."""
@@ -113,16 +85,6 @@ def is_neutral(path: str, value: Any) -> bool:
   return _is_among(value, NEUTRAL.get(path, ()))
 
 
-def check_wired(given: Mapping[str, Any]) -> None:
-  """Raises `types.RequestError` for a valid request that is not served yet."""
-  for path, neutral in NOT_YET.items():
-    value: Any = given
-    for name in path.split('.'):
-      value = value.get(name) if isinstance(value, Mapping) else None
-    if value is not None and not _is_among(value, neutral):
-      raise errors.unsupported(path, neutral=neutral)
-
-
 def capabilities(model_id: str, limits: limits_lib.Limits) -> dict[str, Any]:
   """What every parameter does, for GET /v1/capabilities."""
   return {
@@ -131,7 +93,7 @@ def capabilities(model_id: str, limits: limits_lib.Limits) -> dict[str, Any]:
     'parameters': [
       {
         'path': row.path,
-        'status': status(row),
+        'status': row.status,
         'allowed': allowed(row, limits),
         'does': row.does,
         'extension': row.is_extension,
@@ -144,15 +106,6 @@ def capabilities(model_id: str, limits: limits_lib.Limits) -> dict[str, Any]:
 def allowed(row: Parameter, limits: limits_lib.Limits) -> str:
   """The values in words, with the server's numbers."""
   return row.allowed.format(**dataclasses.asdict(limits))
-
-
-def status(row: Parameter) -> Status:
-  """Of the row as this version does it."""
-  is_off = any(
-    row.path == path or row.path.startswith((f'{path}.', f'{path}['))
-    for path in NOT_YET
-  )
-  return Status.REFUSED if is_off else row.status
 
 
 def _is_among(value: Any, values: tuple[Any, ...]) -> bool:

@@ -53,15 +53,6 @@ def parse(
   Raises:
     types.RequestError: naming the parameter at fault.
   """
-  parsed = parse_form(body, limits=limits)
-  parameters.check_wired(body)
-  return parsed
-
-
-def parse_form(
-  body: Mapping[str, Any], *, limits: limits_lib.Limits | None = None
-) -> Parsed:
-  """As `parse`, whether the model can do it or not."""
   limits = limits or limits_lib.Limits()
   for name in body:
     if name not in parameters.NAMES:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import logging
 
 import fastapi
+from starlette import concurrency
 from starlette import exceptions
 from starlette import requests
 from starlette import responses
@@ -15,6 +16,7 @@ from chatjax.chat import session as session_lib
 from chatjax.protocol import build
 from chatjax.protocol import errors
 from chatjax.protocol import limits as limits_lib
+from chatjax.protocol import parameters
 from chatjax.protocol import response
 from chatjax.serve import answers
 from chatjax.serve import completions as completions_lib
@@ -23,6 +25,7 @@ from chatjax.serve import guard
 from chatjax.serve import journal as journal_lib
 from chatjax.serve import metrics as metrics_lib
 from chatjax.serve import timeouts as timeouts_lib
+from chatjax.serve import tools as tools_lib
 
 _log = logging.getLogger(__name__)
 READ = ['GET', 'HEAD']
@@ -72,6 +75,7 @@ def create_app(
   )
   app.post('/v1/chat/completions')(completions.create)
   _add_models(app, session)
+  _add_tools(app, session, limits or limits_lib.Limits())
   _add_states(app, session, gate, metrics)
   _add_error_handlers(app)
   return app
@@ -88,6 +92,37 @@ def _add_models(app: fastapi.FastAPI, session: session_lib.Session) -> None:
     if model_id != session.model_id:
       raise errors.model_not_found(model_id, session.model_id)
     return answers.model(build.model_card(model_id, session.created))
+
+
+def _add_tools(
+  app: fastapi.FastAPI, session: session_lib.Session, limits: limits_lib.Limits
+) -> None:
+  """What clients ask about the model."""
+  tools = tools_lib.Tools(session, limits)
+
+  @app.post('/tokenize')
+  async def tokenize(http: requests.Request) -> responses.Response:
+    body = await completions_lib.read_json(http, limits.max_body_bytes)
+    return answers.model(
+      await concurrency.run_in_threadpool(tools.tokenize, body)
+    )
+
+  @app.post('/detokenize')
+  async def detokenize(http: requests.Request) -> responses.Response:
+    body = await completions_lib.read_json(http, limits.max_body_bytes)
+    return answers.model(
+      await concurrency.run_in_threadpool(tools.detokenize, body)
+    )
+
+  @app.api_route('/version', methods=READ)
+  async def version() -> responses.Response:
+    return responses.JSONResponse(tools.version())
+
+  @app.api_route('/v1/capabilities', methods=READ)
+  async def capabilities() -> responses.Response:
+    return responses.JSONResponse(
+      parameters.capabilities(session.model_id, limits)
+    )
 
 
 def _add_states(

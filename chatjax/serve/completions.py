@@ -48,8 +48,7 @@ class Completions:
 
   async def create(self, http: requests.Request) -> responses.Response:
     """Answers one request, or raises `types.ChatjaxError`."""
-    _check_content_type(http)
-    body = await _read_body(http, self._limits.max_body_bytes)
+    body = await read_json(http, self._limits.max_body_bytes)
     entry = self._journal.open()
     try:
       # Parsing and tokenizing a long prompt must not hold up other streams.
@@ -85,7 +84,12 @@ class Completions:
       first = await _while_connected(http, anext(running, None))
       status = None  # the stream goes on
       return sse.EventStream(
-        running, first, write_s=self._timeouts.write_s, on_end=visit.end
+        running,
+        first,
+        keep_alive_s=self._timeouts.keep_alive_s,
+        pads=visit.pads,
+        write_s=self._timeouts.write_s,
+        on_end=visit.end,
       )
     except requests.ClientDisconnect:
       return responses.Response(status_code=CLIENT_LEFT)
@@ -109,6 +113,7 @@ class Visit:
   ):
     self.running = running
     self.is_stream = parsed.request.stream
+    self.pads = parsed.request.include_obfuscation
     self._user = parsed.user
     self._gate = gate
     self._entry = entry
@@ -133,6 +138,12 @@ class Visit:
         user=self._user,
       )
     )
+
+
+async def read_json(http: requests.Request, max_bytes: int) -> bytes:
+  """The body of a request that says that it is JSON."""
+  _check_content_type(http)
+  return await _read_body(http, max_bytes)
 
 
 def _check_content_type(http: requests.Request) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from collections.abc import Callable
 import json
 import logging
+import secrets
 
 from fastapi import sse
 import pydantic
@@ -20,6 +21,8 @@ from chatjax.protocol import errors
 
 _log = logging.getLogger(__name__)
 DONE = sse.format_sse_event(data_str='[DONE]')
+KEEP_ALIVE = b': keep-alive\n\n'
+_SIZE_STEP = 128  # bytes
 
 
 class EventStream(responses.StreamingResponse):
@@ -28,6 +31,8 @@ class EventStream(responses.StreamingResponse):
   Args:
     running: the request.
     first: its first delta.
+    keep_alive_s: silence after which a comment goes out; None is never.
+    pads: whether chunks are padded, so that their sizes say less of the text.
     write_s: how long a reader may leave an event lying before it is cut off;
       None is for ever. (What the model makes meanwhile waits here: `n` times
       `max_tokens` tokens at most.)
@@ -42,11 +47,15 @@ class EventStream(responses.StreamingResponse):
     running: generation.Generation,
     first: types.Delta | None,
     *,
+    keep_alive_s: float | None,
+    pads: bool,
     write_s: float | None,
     on_end: Callable[..., None],
   ):
+    event = _padded_event if pads else _event
     super().__init__(
-      _events(running, first), headers={'Cache-Control': 'no-cache'}
+      _events(running, first, event, keep_alive_s),
+      headers={'Cache-Control': 'no-cache'},
     )
     self._write_s = write_s
     self._on_end = on_end
@@ -80,18 +89,24 @@ class _TooSlow(Exception):
 
 
 async def _events(
-  running: generation.Generation, first: types.Delta | None
+  running: generation.Generation,
+  first: types.Delta | None,
+  event: Callable[[pydantic.BaseModel], bytes],
+  keep_alive_s: float | None,
 ) -> AsyncIterator[bytes]:
   """`first` was awaited before the status line went out."""
   chunks = build.ChunkBuilder(running.meta)
   for chunk in chunks.start():
-    yield _event(chunk)
+    yield event(chunk)
   try:
     for chunk in chunks.add(first) if first else ():
-      yield _event(chunk)
-    async for delta in running:
+      yield event(chunk)
+    async for delta in _with_pulse(running, keep_alive_s):
+      if delta is None:
+        yield KEEP_ALIVE
+        continue
       for chunk in chunks.add(delta):
-        yield _event(chunk)
+        yield event(chunk)
   except types.ChatjaxError as error:
     # The status is out already: the error is an event, and no [DONE].
     if not isinstance(error, types.RequestError):
@@ -100,10 +115,36 @@ async def _events(
     yield sse.format_sse_event(data_str=json.dumps(body))
     return
   for chunk in chunks.end(running.num_cached, running.drafted):
-    yield _event(chunk)
+    yield event(chunk)
   yield DONE
+
+
+async def _with_pulse(
+  running: generation.Generation, every_s: float | None
+) -> AsyncIterator[types.Delta | None]:
+  """The deltas, and None after every `every_s` without one."""
+  while True:
+    try:
+      async with asyncio.timeout(every_s):
+        delta = await anext(running, None)
+    except TimeoutError:
+      yield None
+      continue
+    if delta is None:
+      return
+    yield delta
 
 
 def _event(chunk: pydantic.BaseModel) -> bytes:
   text = chunk.model_dump_json(exclude_unset=True)
   return sse.format_sse_event(data_str=text)
+
+
+def _padded_event(chunk: pydantic.BaseModel) -> bytes:
+  """An event of one of few sizes: OpenAI's `obfuscation` field fills it up."""
+  fields = chunk.model_dump(mode='json', exclude_unset=True)
+  if fields['choices']:
+    fields['obfuscation'] = ''
+    room = -len(json.dumps(fields)) % _SIZE_STEP
+    fields['obfuscation'] = secrets.token_hex(_SIZE_STEP)[:room]
+  return sse.format_sse_event(data_str=json.dumps(fields))

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import json
 import types
 from typing import Any
+
+from chatjax.chat import format as format_lib
 
 BOS = 256
 EOS = 257
@@ -42,8 +45,34 @@ class ByteTokenizer:
 
 
 class ByteChatFormat:
-  """`role: content` lines after a BOS."""
+  """`role: content` lines after a BOS; tools and variables in front of them.
+
+  Attributes:
+    opening: what the generation prompt adds.
+  """
+
+  variables = frozenset({'enable_thinking'})
+
+  def __init__(self, *, template_source: str = '', opening: str = ''):
+    self.template_source = template_source
+    self.opening = opening
+
+  def prompt(
+    self,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    add_generation_prompt: bool = True,
+    continue_final_message: bool = False,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    **kwargs: Any,
+  ) -> format_lib.Prompt:
+    lines = [json.dumps(tool, sort_keys=True) for tool in tools or ()]
+    lines += [f'{name}={value}' for name, value in sorted(kwargs.items())]
+    lines += [f'{one["role"]}: {one["content"]}' for one in messages]
+    text = '\n'.join(lines)
+    if add_generation_prompt and not continue_final_message:
+      text += self.opening
+    return format_lib.Prompt(text, (BOS, *text.encode()))
 
   def encode(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-    lines = [f'{message["role"]}: {message["content"]}' for message in messages]
-    return [BOS, *'\n'.join(lines).encode()]
+    return list(self.prompt(messages).token_ids)

@@ -18,15 +18,20 @@ class StopMatcher:
     >>> matcher.feed('NDless')
     ('', True)
 
+  Args:
+    stops: none of them empty.
+    keeps_stop: whether the stop string that ends the text is part of it.
+
   Attributes:
     visible_len: characters released so far; once stopped, where in the whole
       stream the visible text ends.
     is_stopped: whether a stop string was seen.
   """
 
-  def __init__(self, stops: Iterable[str]):
+  def __init__(self, stops: Iterable[str], *, keeps_stop: bool = False):
     self.visible_len = 0
     self.is_stopped = False
+    self._keeps_stop = keeps_stop
     self._held = ''
     self._state = 0
     self._automaton = _Automaton(tuple(stops))
@@ -45,7 +50,8 @@ class StopMatcher:
       if match_len := automaton.match_lens[state]:
         self.is_stopped = True
         seen = self._held + text[:count]
-        return self._release(seen[: len(seen) - match_len], ''), True
+        cut = 0 if self._keeps_stop else match_len
+        return self._release(seen[: len(seen) - cut], ''), True
     self._state = state
     seen = self._held + text
     border = len(seen) - automaton.depths[state]

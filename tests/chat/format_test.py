@@ -256,3 +256,34 @@ def test_real_templates_keep_user_text_ordinary(model_id):
     assert tokenizer.decode(ids) == shown
 
   check()
+
+
+@given(hostile.filter(str.strip), st.sampled_from(['', ' ', '\n']))
+def test_a_last_message_is_continued(text, tail):
+  messages = [
+    {'role': 'user', 'content': text},
+    {'role': 'assistant', 'content': text + tail},
+  ]
+  prompt = CHATML.prompt(messages, continue_final_message=True)
+  whole = CHATML.render(messages, add_generation_prompt=False)
+  assert prompt.text == f'<|im_start|>user\n{text}<|im_end|>\n' + (
+    f'<|im_start|>assistant\n{text}{tail}'
+  )
+  assert whole.startswith(prompt.text)
+  special = special_of(prompt.token_ids)
+  assert special == [*ONE_TURN, '<|im_start|>']
+
+
+def test_what_a_template_trims_stays_trimmed():
+  trimming = make('{% for m in messages %}[{{ m.content | trim }}]{% endfor %}')
+  messages = [{'role': 'assistant', 'content': 'a '}]
+  prompt = trimming.prompt(messages, continue_final_message=True)
+  assert prompt.text == '[a'
+
+
+@pytest.mark.parametrize('content', ['', ' \n'])
+def test_nothing_cannot_be_continued(content):
+  messages = [{'role': 'assistant', 'content': content}]
+  with pytest.raises(types.RequestError) as caught:
+    CHATML.prompt(messages, continue_final_message=True)
+  assert caught.value.param == 'continue_final_message'

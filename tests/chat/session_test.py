@@ -15,6 +15,7 @@ from chatjax.chat import choice as choice_lib
 from chatjax.chat import choice_keys
 from chatjax.chat import generation
 from chatjax.chat import session as session_lib
+from chatjax.chat.parsers import plain
 from chatjax.testing import byte_tokenizer
 from chatjax.testing import fake_engine
 
@@ -58,10 +59,26 @@ def request(*, n=1, seed=None, model=None, **sampling):
   )
 
 
-def assemble(ids, groups, reason, tokenizer=TOKENIZER, **sampling):
+def assemble(
+  ids,
+  groups,
+  reason,
+  tokenizer=TOKENIZER,
+  *,
+  parser=None,
+  call_ends=False,
+  **sampling,
+):
   """Feeds ids in groups of the given sizes; returns (deltas, joined)."""
   params = types.SamplingParams(logprobs=True, top_logprobs=2, **sampling)
-  one = choice_lib.ChoiceAssembler(0, tokenizer, params, {256, EOS})
+  one = choice_lib.ChoiceAssembler(
+    0,
+    tokenizer,
+    params,
+    hidden_ids={256, EOS},
+    parser=parser or plain.PLAIN.parser(()),
+    call_ends=call_ends,
+  )
   deltas, start = [], 0
   for size in [*groups, len(ids)]:
     tokens = [fake_engine.fake_token(i, 2) for i in ids[start : start + size]]

@@ -37,7 +37,7 @@ def sent(**fields):
   ):
     client.chat.completions.parse(model='m', messages=[samples.USER], **fields)
   (body,) = bodies
-  return request_lib.parse_form(json.loads(body)).request
+  return request_lib.parse(json.loads(body)).request
 
 
 def test_models_as_formats():

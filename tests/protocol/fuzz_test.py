@@ -42,13 +42,16 @@ CHECKED = hypothesis.settings(
 
 
 def check(parse, body):
-  start_s = time.thread_time()
-  error = None
-  try:
-    parsed = parse(body, limits=LIMITS)
-  except types.RequestError as refused:
-    error = refused
-  assert time.thread_time() - start_s < 0.05
+  for attempt in range(3):  # a collection of garbage may take its time once
+    start_s = time.thread_time()
+    error = None
+    try:
+      parsed = parse(body, limits=LIMITS)
+    except types.RequestError as refused:
+      error = refused
+    if time.thread_time() - start_s < 0.05:
+      break
+    assert attempt < 2, 'slow, three times'
   if error is None:
     assert isinstance(parsed, request_lib.Parsed)
     return
@@ -73,7 +76,7 @@ def test_right_requests_with_something_else_inside(place, value, is_added):
   if is_added and isinstance(wrong_values_test.at(body, where), dict):
     where = (*where, 'a')
   changed = wrong_values_test.replaced(body, where, value)
-  check(request_lib.parse_form, changed)
+  check(request_lib.parse, changed)
 
 
 @CHECKED

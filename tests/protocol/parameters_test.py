@@ -205,13 +205,6 @@ def test_capabilities():
   assert rows['n']['allowed'] == 'integer, 1 to 3'
   assert rows['audio']['status'] == 'refused'
   assert rows['top_k']['extension']
-  for name in parameters.NOT_YET:
-    assert rows[name]['status'] == 'refused'
-    assert all(
-      row['status'] == 'refused'
-      for path, row in rows.items()
-      if path.startswith((f'{name}.', f'{name}[].'))
-    )
 
 
 def test_the_page_is_up_to_date():

@@ -21,7 +21,7 @@ LIMITS = limits_lib.Limits()
 
 def parse(**fields):
   body = {'model': 'm', 'messages': MESSAGES, **fields}
-  return request_lib.parse_form(body, limits=LIMITS).request
+  return request_lib.parse(body, limits=LIMITS).request
 
 
 def refuse(**fields) -> types.RequestError:

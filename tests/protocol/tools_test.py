@@ -12,7 +12,7 @@ FUNCTIONS = [{'name': 'f'}, {'name': 'g', 'parameters': samples.SCHEMA}]
 
 def parse(*, limits=None, **fields):
   body = samples.body(**fields)
-  return request_lib.parse_form(body, limits=limits).request
+  return request_lib.parse(body, limits=limits).request
 
 
 def refuse(**fields):

@@ -120,7 +120,7 @@ def kinds_at(path):
 
 def refused(body):
   with pytest.raises(types.RequestError) as caught:
-    request_lib.parse_form(body)
+    request_lib.parse(body)
   assert caught.value.status == 400
   assert len(str(caught.value)) < 1000
   return caught.value
@@ -128,7 +128,7 @@ def refused(body):
 
 def test_samples_are_right_and_have_every_field():
   for body in samples.SAMPLES:
-    request_lib.parse_form(body)
+    request_lib.parse(body)
   assert {pattern(where) for _, where in ALL} >= IMPLEMENTED
   assert WORDS | TEXTS | BOUNDED | OPEN | set(ALSO) <= IMPLEMENTED
 
@@ -248,7 +248,7 @@ def test_null_is_absent():
 
 def outcome(body):
   try:
-    return request_lib.parse_form(body)
+    return request_lib.parse(body)
   except types.RequestError as error:
     return error.param, error.code, str(error)
 

@@ -83,7 +83,7 @@ def _block(
   lark: lark_lib.Lark, tools: Sequence[types.Tool], is_parallel: bool
 ) -> str:
   call = lark.choice([_fenced_call(lark, tool) for tool in tools])
-  more = f' ("\\n" {call})*' if is_parallel else ''
+  more = f' ("\\n" {call}){output_format.MORE}' if is_parallel else ''
   return f'{call}{more} {lark.tag(_CLOSE)}'
 
 

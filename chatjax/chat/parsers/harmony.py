@@ -226,7 +226,7 @@ class HarmonyFormat:
     call = lark.choice([_rule(lark, tool) for tool in tools])
     start = f'{lark.tag(_START)} {lark_lib.literal(_ROLE)}'
     head = f'({_thought(lark)} {start} | {start})?'
-    more = f' ({start} {call})*' if is_parallel else ''
+    more = f' ({start} {call}){output_format.MORE}' if is_parallel else ''
     return lark.source(f'{head} {call}{more}')
 
   def strict_grammar(
@@ -246,7 +246,9 @@ class HarmonyFormat:
       f'{lark.tag(_MESSAGE)} {lark.without(_END)}'
     )
     shown = f'{text} {lark.tag(_END)} {start}'
-    more = f' ({start} ({shown})* {call})*' if is_parallel else ''
+    more = (
+      f' ({start} ({shown})* {call}){output_format.MORE}' if is_parallel else ''
+    )
     return lark.source(f'({start})? ({shown})* ({text} | {call}{more})')
 
 

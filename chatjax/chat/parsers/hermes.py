@@ -1,5 +1,8 @@
 r"""Hermes and Qwen: <tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>.
 
+Small models leave the tags out: an object at the start of a line that is a call
+counts as one, unless a tool is strict, whose grammar begins at the tag.
+
 A custom tool that has a lark grammar is called as {"name": "f"}, a new line
 and the plain text, for no grammar of ours reaches into a JSON string.
 """
@@ -21,8 +24,10 @@ THINK = ('<think>', '</think>')
 
 
 def _markup(tools: call_object.Tools) -> stream.Markup:
+  is_strict = any(tool.is_strict for tool in tools.values())
   return stream.Markup(
     openers={_OPEN: functools.partial(_read, tools)},
+    line_openers={} if is_strict else {'{': functools.partial(_bare, tools)},
     reasoning=THINK,
     controls=frozenset({_OPEN, _CLOSE, *THINK}),
   )
@@ -40,6 +45,10 @@ def _read(tools: call_object.Tools, emit: reader.Emit) -> reader.Reader:
   call = call_object.call(tools, found)
   yield from reader.tag(_CLOSE)
   emit(call)
+
+
+def _bare(tools: call_object.Tools, emit: reader.Emit) -> reader.Reader:
+  emit((yield from call_object.read(tools)))
 
 
 def _block(

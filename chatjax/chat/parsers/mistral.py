@@ -59,7 +59,7 @@ def _list_block(
   lark: lark_lib.Lark, tools: Sequence[types.Tool], is_parallel: bool
 ) -> str:
   call = lark.choice([_list_item(lark, tool) for tool in tools])
-  more = f' (", " {call})*' if is_parallel else ''
+  more = f' (", " {call}){output_format.MORE}' if is_parallel else ''
   return f'"[" {call}{more} "]"'
 
 

@@ -15,6 +15,8 @@ from chatjax.chat.parsers import lark as lark_lib
 from chatjax.chat.parsers import parser as parser_lib
 from chatjax.chat.parsers import stream
 
+# How often a model that must call may call again: small ones never stop.
+MORE = '{0,7}'
 NO_SPECIAL: Mapping[str, int] = builtin_types.MappingProxyType({})
 
 
@@ -53,7 +55,7 @@ class OutputFormat(Protocol):
 
     Args:
       tools: at least one.
-      is_parallel: one call or more; otherwise exactly one.
+      is_parallel: one call to eight; otherwise exactly one.
       special: spellings that are one token in the tokenizer, and their ids.
 
     Returns: None if the format has no calls.
@@ -129,7 +131,7 @@ class TaggedFormat:
     if not is_parallel or self.is_list:
       return lark.source(block)
     separator = lark_lib.literal(self.separator) if self.separator else ''
-    return lark.source(f'{block} ({separator} {block})*')
+    return lark.source(f'{block} ({separator} {block}){MORE}')
 
   def strict_grammar(
     self,

@@ -114,7 +114,7 @@ def _block(
   lark: lark_lib.Lark, tools: Sequence[types.Tool], is_parallel: bool
 ) -> str:
   call = lark.choice([_call(lark, tool) for tool in tools])
-  more = f' (", " {call})*' if is_parallel else ''
+  more = f' (", " {call}){output_format.MORE}' if is_parallel else ''
   return f'"[" {call}{more} "]"'
 
 
