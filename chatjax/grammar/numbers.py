@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+import collections
 import decimal
-import itertools
 
 _LOW = ('minimum', 'exclusiveMinimum')
 
@@ -34,16 +35,19 @@ class Bounds:
 
   def unsafe(self) -> str | None:
     """Where a bound is that would not hold; None if there is none."""
-    for one, other in itertools.permutations(self._found, 2):
-      keyword, value, pointer = one
-      is_exclusive = keyword.startswith('exclusive') and value == int(value)
-      are_opposite = (keyword in _LOW) != (other[0] in _LOW)
-      is_near = abs(value - other[1]) < 1
-      if is_exclusive and are_opposite and is_near:
-        if self.has_parts or _owner(pointer) == _owner(other[2]):
+    # By where they stand, or all together; the side they bound; in order.
+    near: dict[tuple[str, bool], list[float]] = collections.defaultdict(list)
+    for keyword, value, pointer in self._found:
+      near[self._part(pointer), keyword in _LOW].append(value)
+    for values in near.values():
+      values.sort()
+    for keyword, value, pointer in self._found:
+      if keyword.startswith('exclusive') and value == int(value):
+        others = near.get((self._part(pointer), keyword not in _LOW), [])
+        first = bisect.bisect_right(others, value - 1)
+        if first < len(others) and others[first] < value + 1:
           return pointer
     return None
 
-
-def _owner(pointer: str) -> str:
-  return pointer.rpartition('/')[0]
+  def _part(self, pointer: str) -> str:
+    return '' if self.has_parts else pointer.rpartition('/')[0]

@@ -62,7 +62,9 @@ def _foreign(kind: str, text: str) -> str | None:
 def _is_foreign(escape: str) -> bool:
   letter = escape[1:]
   # Nothing after the backslash is the end of the pattern.
-  return not letter or (letter.isascii() and letter.isalnum() and letter not in _ESCAPED)
+  return not letter or (
+    letter.isascii() and letter.isalnum() and letter not in _ESCAPED
+  )
 
 
 def _count(quantifier: str) -> int:
@@ -117,6 +119,8 @@ def check(
   cost = Cost()
   measure(pattern, cost)
   check_cost(cost, param, limits)
+  if cost.foreign == '\\':
+    raise refusal.of('A regular expression must not end in a backslash.', param)
 
 
 def check_cost(

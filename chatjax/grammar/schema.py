@@ -154,6 +154,7 @@ class _Checker:
         )
       out |= self._keyword(keyword, value, where, schema)
     self._check_properties(schema, pointer)
+    self._bounds.has_parts |= _has_parts(schema)
     self._found[pointer] = out
     return out
 
@@ -271,9 +272,7 @@ class _Checker:
     if isinstance(value, bool) or not isinstance(value, int | float):
       self._refuse('This must be a number.', pointer)
     if not numbers.is_exact(value):
-      self._refuse(
-        f'{value} is not exact; use at most 15 digits.', pointer
-      )
+      self._refuse(f'{value} is not exact; use at most 15 digits.', pointer)
 
   def _required(self, value: Any, pointer: str) -> dict[str, Any]:
     if not isinstance(value, list) or not all(
@@ -361,6 +360,14 @@ class _Checker:
           'not. Let it be null if it may be left open.',
           f'{pointer}/properties{refusal.escaped(name)}',
         )
+
+
+def _has_parts(schema: dict[str, Any]) -> bool:
+  """Whether bounds of several places may hold for one number."""
+  if 'allOf' in schema:
+    return True
+  others = {'$ref', 'anyOf', 'oneOf'} & schema.keys()
+  return bool(others and keywords.BOUNDS & schema.keys())
 
 
 def _is_local(ref: str) -> bool:

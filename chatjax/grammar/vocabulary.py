@@ -17,7 +17,8 @@ class _Wrapper:
 
   def __init__(self, tokenizer: tokenizer_lib.Tokenizer, num_tokens: int):
     special = tokenizer.control_ids | set(tokenizer.special_ids.values())
-    self.eos_token_id = min(tokenizer.eos_ids)
+    self.eos_ids = sorted(i for i in tokenizer.eos_ids if i < num_tokens)
+    self.eos_token_id = self.eos_ids[0]
     self.bos_token_id = tokenizer.bos_id
     self.special_token_ids = sorted(i for i in special if i < num_tokens)
     # A special token goes by its spelling: llguidance marks its bytes, so that
@@ -41,8 +42,7 @@ def build(
 
   Takes most of a second for 150,000 tokens.
   """
+  wrapper = _Wrapper(tokenizer, num_tokens)
   return llguidance.LLTokenizer(
-    _Wrapper(tokenizer, num_tokens),
-    n_vocab=num_tokens,
-    eos_token=sorted(i for i in tokenizer.eos_ids if i < num_tokens),
+    wrapper, n_vocab=num_tokens, eos_token=wrapper.eos_ids
   )

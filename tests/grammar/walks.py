@@ -94,6 +94,9 @@ def walk(matcher, tokenizer, seed: int, *, steps: int = 600) -> str | None:
       if len(ends) == len(choices) or rng.random() < 0.5:
         return tokenizer.decode(ids)
       choices = [x for x in choices if x not in ends]
+    plain = [x for x in tokenizer.encode('abz') if x in choices]
+    if plain and rng.random() < 0.3:
+      choices = plain
     liked = [x for x in closing if x in choices]
     if liked and rng.random() < 0.1 + step / 100:
       choices = liked
