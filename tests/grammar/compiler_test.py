@@ -258,7 +258,7 @@ def test_order_of_properties_is_part_of_a_schema():
 
 def test_ids_that_the_model_lacks_are_not_allowed():
   last = TOKENIZER.vocab_size - 1
-  text = regex(TOKENIZER.decode([last]))
+  text = regex('(?s:.*)')
   whole = compiler_lib.Compiler(TOKENIZER).compile(text).matcher()
   assert last in walks.allowed(whole, TOKENIZER)
   fewer = compiler_lib.Compiler(TOKENIZER, vocab_size=last)
