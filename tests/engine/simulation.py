@@ -39,11 +39,22 @@ def job(prompt=5, max_tokens=6, n=1, name='r', **fields):
   return job_lib.Job(request=request, sink=None)
 
 
+class Guesser:
+  """A constraint whose only part is to force some tokens now and then."""
+
+  def __init__(self, rng):
+    self._rng = rng
+
+  def forced(self, limit):
+    return [0] * self._rng.randint(0, limit)
+
+
 class Simulation:
   """Carries out what a scheduler says; rows end when `ends(row)` says so.
 
   Attributes:
     log: every action, as (name, what it was about).
+    num_guesses: positions that were guessed.
     finished: (request id, choice) -> tokens that were drawn.
   """
 
@@ -58,6 +69,10 @@ class Simulation:
     self._flights = collections.deque()
     self._begun = set()
     self._pages_per_row = config.pages_per_row
+    self._num_rows = config.num_rows
+    self._rng = random.Random(0)
+    self._right = {}  # row -> guesses in flight that hold
+    self.num_guesses = 0
 
   def step(self):
     """Carries one action out; False if there was none and nothing flies."""
@@ -128,7 +143,7 @@ class Simulation:
         self._memory[pool][target] = dict(self._memory[pool][source])
     self._check(row.table, row.position + 1, lambda p: self._text(row, p))
     self._flights.append([(row, 0)])
-    self._land(self._lookahead)
+    self._land(0 if self.scheduler.wants_to_read else self._lookahead)
 
   def _swapout(self, action):
     assert not action.row.in_flight
@@ -153,12 +168,31 @@ class Simulation:
 
   def _decode(self, action):
     flight = []
+    lent = [slot for pairs in action.guesses.values() for slot, _ in pairs]
+    assert len(set(lent)) == len(lent)
+    assert not set(lent) & set(self.scheduler.rows)
+    assert all(0 <= slot < self._num_rows for slot in lent)
+    is_bound = any(row.constraint is not None for row in action.rows)
+    assert action.num_steps == 1 or not (lent or is_bound)
     for row in action.rows:
       assert self.scheduler.rows[row.slot] is row
+      assert row.constraint is None or not row.in_flight - action.num_steps
+      self._guess(row, len(action.guesses.get(row, ())))
       flight.append((row, action.num_steps))
       assert len(row.table) <= self._pages_per_row
     self._flights.append(flight)
-    self._land(self._lookahead)
+    self._land(0 if self.scheduler.wants_to_read else self._lookahead)
+
+  def _guess(self, row, num_guesses):
+    """Writes the positions of guesses; how many hold is a matter of luck."""
+    self._right[row] = self._rng.randint(0, num_guesses)
+    for ahead in range(1, num_guesses + 1):
+      position = row.position + ahead
+      assert position < row.last_position
+      is_right = ahead <= self._right[row]
+      text = self._text(row, position) if is_right else 'a wrong guess'
+      self._write(row.table, position, text)
+      self.num_guesses += 1
 
   def _land(self, leave):
     while len(self._flights) > leave:
@@ -172,7 +206,7 @@ class Simulation:
 
   def _draw(self, row, num_steps):
     drawn = []
-    for step in range(num_steps):
+    for step in range(num_steps + self._right.pop(row, 0)):
       position = row.position + step
       self._check(row.table, position, lambda p: self._text(row, p))
       self._write(row.table, position, self._text(row, position))
