@@ -233,6 +233,14 @@ class BadWords:
       out_W[:] = before_W
 
 
+def prepare(tokenizer: tokenizer_lib.Tokenizer, tags: tuple[str, str]) -> None:
+  """Makes the tables of the close tag, which the first `AfterTag` would make.
+
+  Takes a third of a second for 150,000 tokens: not for the engine's thread.
+  """
+  tag_lib.tag(tokenizer, tags[1]).past(0)
+
+
 def _only(token: int, num_words: int) -> np.ndarray:
   out_W = np.zeros(num_words, np.uint32)
   bits.write_only((token,), out_W)

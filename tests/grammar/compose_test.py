@@ -149,6 +149,15 @@ def test_s3_every_cut_of_the_tag_is_the_tag(tags):
 
 
 @pytest.mark.parametrize('tags', [TAGS, CALLS])
+def test_s3_no_token_ends_the_tag_and_goes_on(tags):
+  for end in range(len(tags[1])):
+    tokens = TOKENIZER.encode('so<') + TOKENIZER.encode(tags[1][:end])
+    constraint = compose.AfterTag(inner(), TOKENIZER, tags=tags, is_open=True)
+    constraint.advance(tokens)
+    assert set(walks.allowed(constraint, TOKENIZER)) == oracle(tokens, tags)
+
+
+@pytest.mark.parametrize('tags', [TAGS, CALLS])
 @pytest.mark.parametrize('budget', [None, 2])
 def test_s3_an_answer_may_begin_with_reasoning(tags, budget):
   ids = TOKENIZER.encode_template(tags[0])
@@ -287,3 +296,27 @@ def test_a_grammar_wins_over_a_bad_word():
   assert walks.allowed(constraint, TOKENIZER) == word
   constraint.advance(word)
   assert set(walks.allowed(constraint, TOKENIZER)) == EOS
+
+
+def test_tables_are_made_once():
+  """Before the engine's thread needs them."""
+
+  class Counting:
+    def __init__(self):
+      self.num_asked = 0
+
+    def __getattr__(self, name):
+      return getattr(TOKENIZER, name)
+
+    def token_bytes(self, token):
+      self.num_asked += 1
+      return TOKENIZER.token_bytes(token)
+
+  tokenizer = Counting()
+  compose.prepare(tokenizer, TAGS)
+  before = tokenizer.num_asked
+  constraint = compose.AfterTag(inner(), tokenizer, tags=TAGS, is_open=True)
+  constraint.advance(TOKENIZER.encode('</think'))
+  walks.mask_of(constraint, WORDS)
+  assert before >= V // 2
+  assert tokenizer.num_asked - before < 20
