@@ -104,8 +104,9 @@ class Chat:
   def _parse(self, messages, params, **more):
     body = {'model': self.model_id, 'messages': messages, **params, **more}
     parsed = request_lib.parse(python_body.plain(body), limits=self._limits)
-    if parsed.user is not None:
-      _log.info('user=%r', parsed.user)
+    for name in ('user', 'safety_identifier'):
+      if (told := getattr(parsed, name)) is not None:
+        _log.info('%s=%r', name, told)
     return parsed.request
 
 

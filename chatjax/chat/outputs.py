@@ -107,6 +107,12 @@ class Planner:
     is_named = request.tool_choice.is_named
     is_parallel = request.parallel_tool_calls and not is_named
     special = self._tokenizer.special_ids
+    if wanted is not None and self.output_format.wraps_content:
+      raise types.RequestError(
+        'This model writes its answer between control tokens that no grammar of'
+        ' yours can hold yet; leave it out.',
+        param=wanted.param,
+      )
     if not tools:
       return wanted
     self._check_schemas(request, tools)

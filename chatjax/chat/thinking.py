@@ -58,10 +58,10 @@ def resolve(
     raise _cannot('thinking_token_budget', 'leave it out')
   if effort is None:
     return Thinking(variables={}, budget=budget)
-  if _LEVEL in variables and not can_think:
+  if _LEVEL in variables:
     if effort == 'none':
       raise _always_thinks(sorted(_LEVELS))
-    return Thinking(variables={_LEVEL: _LEVELS[effort]}, budget=None)
+    return Thinking(variables={_LEVEL: _LEVELS[effort]}, budget=budget)
   if not can_think:
     if effort != 'none':
       raise _cannot('reasoning_effort', "leave it out or give 'none'")

@@ -13,6 +13,7 @@ from chatjax import types
 from chatjax.protocol import errors
 
 RETRY_AFTER_S = '1'
+REQUEST_ID = 'X-Request-Id'  # clients quote it; so does the log
 
 
 def model(value: pydantic.BaseModel) -> responses.Response:

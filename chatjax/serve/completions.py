@@ -58,7 +58,9 @@ class Completions:
     except BaseException:
       self._journal.discard(entry)
       raise
-    return await self._answer(http, Visit(parsed, running, self._gate, entry))
+    answer = await self._answer(http, Visit(parsed, running, self._gate, entry))
+    answer.headers[answers.REQUEST_ID] = entry.request_id
+    return answer
 
   def _start(
     self, body: bytes, request_id: str
@@ -114,7 +116,7 @@ class Visit:
     self.running = running
     self.is_stream = parsed.request.stream
     self.pads = parsed.request.include_obfuscation
-    self._user = parsed.user
+    self._parsed = parsed
     self._gate = gate
     self._entry = entry
     gate.enter(running)
@@ -135,7 +137,8 @@ class Visit:
         n=running.meta.n,
         is_stream=self.is_stream,
         num_generated=running.num_generated,
-        user=self._user,
+        user=self._parsed.user,
+        safety_identifier=self._parsed.safety_identifier,
       )
     )
 

@@ -41,6 +41,7 @@ class Visit:
   is_stream: bool
   num_generated: int
   user: str | None
+  safety_identifier: str | None
 
 
 class Journal:
@@ -138,6 +139,9 @@ def line(visit: Visit, timeline: stats.Timeline) -> str:
     'e2e_ms': _ms(timeline.arrived, timeline.ended),
     'preemptions': timeline.num_preemptions,
     'user': None if visit.user is None else repr(visit.user),
+    'safety_identifier': (
+      None if visit.safety_identifier is None else repr(visit.safety_identifier)
+    ),
   }
   shown = (
     f'{name}={"-" if value is None else value}'

@@ -49,6 +49,12 @@ def test_levels_of_a_template_that_knows_them():
     variables={'reasoning_effort'}, can_think=False, reasoning_effort='max'
   )
   assert got.variables == {'reasoning_effort': 'high'}
+  got = resolve(
+    variables={'reasoning_effort'},
+    reasoning_effort='low',
+    thinking_token_budget=9,
+  )
+  assert (got.variables, got.budget) == ({'reasoning_effort': 'low'}, 9)
   with pytest.raises(types.RequestError, match='always thinks') as caught:
     resolve(
       variables={'reasoning_effort'}, can_think=False, reasoning_effort='none'

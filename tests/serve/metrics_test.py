@@ -82,7 +82,7 @@ def test_the_names_that_dashboards_know(served):
 
 def test_counters_and_histograms(served):
   served.create(n=2)
-  served.stream(max_tokens=5)
+  served.stream(max_tokens=5, safety_identifier='who')
   served.create(stop='llo')
   got = ended(served, 3)
   num_tokens = 13 + 1
@@ -195,6 +195,7 @@ def test_one_line_per_request(served, caplog):
   }.items() <= first.items()  # fmt: skip
   assert (second['stream'], second['outcome']) == ('True', 'length')
   assert (second['generated_tokens'], second['user']) == ('5', '-')
+  assert second['safety_identifier'] == "'who'"
   assert (third['outcome'], third['generated_tokens']) == ('stop', '6')
   for one in (first, second, third):
     assert 0 <= float(one['queue_ms']) <= float(one['ttft_ms'])
@@ -233,7 +234,7 @@ def test_lines_of_those_who_leave_or_fail(caplog):
 def test_times_that_never_came_are_dashes():
   visit = journal.Visit(
     model='m', status=499, outcome='cancelled', code=None, n=1,
-    is_stream=True, num_generated=0, user=None,
+    is_stream=True, num_generated=0, user=None, safety_identifier=None,
   )  # fmt: skip
   timeline = stats.Timeline(
     request_id='r', num_prompt=1, arrived=1.0, ended=1.5

@@ -202,6 +202,7 @@ class HarmonyFormat:
   """An `output_format.OutputFormat`."""
 
   name = 'harmony'
+  wraps_content = True
   reasoning_tags = (f'{_CHANNEL}analysis{_MESSAGE}', _END)
   controls = _CONTROLS
 

@@ -28,11 +28,13 @@ class OutputFormat(Protocol):
     reasoning_tags: around reasoning; None if the family has no such tags.
     controls: the tokens that `Parser.feed` wants to see as controls where
       they are hidden otherwise.
+    wraps_content: whether content itself stands between control tokens.
   """
 
   name: str
   reasoning_tags: tuple[str, str] | None
   controls: frozenset[str]
+  wraps_content: bool
 
   def parser(
     self, tools: Sequence[types.Tool], prompt_tail: str = ''
@@ -98,6 +100,7 @@ class TaggedFormat:
   block: Callable[[lark_lib.Lark, Sequence[types.Tool], bool], str]
   opener: str | None
   is_list: bool = False
+  wraps_content: bool = False
   separator: str = ''
 
   @property

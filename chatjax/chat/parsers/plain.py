@@ -19,6 +19,7 @@ class PlainFormat:
 
   name: str
   reasoning_tags: tuple[str, str] | None = None
+  wraps_content: bool = False
 
   @property
   def controls(self) -> frozenset[str]:
