@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-import dataclasses
 import json
 import re
 from typing import Any
@@ -33,30 +32,64 @@ _PARTS = re.compile(
 )
 
 
-@dataclasses.dataclass
-class _Rules:
-  """Which rule names which.
+class _Reading:
+  """What was found in a grammar that is read from its start to its end."""
 
-  Attributes:
-    named: per rule the names in it, each with the groups around it.
-  """
+  def __init__(self):
+    self._patterns = pattern_lib.Cost()
+    self._rule_quantifiers = 0
+    self._is_terminal = False
+    self._depth = 0
+    # Per rule the names in it, each with the groups around it.
+    self._named: dict[str, list[tuple[str, int]]] = {}
+    self._inside: list[tuple[str, int]] = []
 
-  named: dict[str, list[tuple[str, int]]] = dataclasses.field(
-    default_factory=dict
-  )
+  def take(self, kind: str, text: str) -> None:
+    match kind:
+      case 'definition':
+        name = text.strip(' \t?!')
+        self._inside = self._named.setdefault(name, [])
+        self._is_terminal, self._depth = name[0].isupper(), 0
+      case 'name':
+        self._inside.append((text, self._depth))
+      case 'open':
+        self._depth += 1
+      case 'close':
+        self._depth -= 1
+      case 'quantifier' if self._is_terminal:
+        self._patterns.quantifiers += 1
+      case 'quantifier':
+        self._rule_quantifiers += 1
+      case 'regex':
+        pattern_lib.measure(text[1:-1], self._patterns)
 
-  def levels(self, limit: int) -> int:
+  def check(self, param: str | None, limits: limits_lib.Limits) -> None:
+    pattern_lib.check_cost(self._patterns, param, limits)
+    if self._rule_quantifiers > limits.rule_quantifiers:
+      raise refusal.of(
+        f'The rules of the lark grammar have {self._rule_quantifiers} '
+        f'quantifiers; at most {limits.rule_quantifiers} are allowed.',
+        param,
+      )
+    if self._levels(limits.rule_levels) > limits.rule_levels:
+      raise refusal.of(
+        f'The rules of the lark grammar are nested more than '
+        f'{limits.rule_levels} levels deep.',
+        param,
+      )
+
+  def _levels(self, limit: int) -> int:
     """How deep rules are nested; counting stops past the limit."""
     seen: set[str] = set()
     most = 0
     # Depth first and in order, as llguidance goes, but not by recursion.
-    waiting = [(name, 0) for name in (*reversed(self.named), 'start')]
+    waiting = [(name, 0) for name in (*reversed(self._named), 'start')]
     while waiting and most <= limit:
       name, level = waiting.pop()
       most = max(most, level)
-      if name not in seen and name in self.named:
+      if name not in seen and name in self._named:
         seen.add(name)
-        for inner, depth in reversed(self.named[name]):
+        for inner, depth in reversed(self._named[name]):
           waiting.append((inner, level + 1 + depth))
     return most
 
@@ -78,32 +111,15 @@ def check(
   """
   if not isinstance(source, str):
     raise refusal.of('A lark grammar must be a string.', param)
-  refusal.check_size(source, limits.lark_bytes, 'lark grammar', param)
-  rules, cost = _Rules(), pattern_lib.Cost()
-  named: list[tuple[str, int]] = []
-  out, depth = [], 0
-  for kind, text in _parts(source, param, limits):
-    out.append(text)
-    if kind == 'definition':
-      named, depth = rules.named.setdefault(text.strip(' \t?!'), []), 0
-    elif kind == 'name':
-      named.append((text, depth))
-    elif kind == 'open':
-      depth += 1
-    elif kind == 'close':
-      depth -= 1
-    elif kind == 'quantifier':
-      cost.quantifiers += 1
-    elif kind == 'regex':
-      pattern_lib.measure(text[1:-1], cost)
-  pattern_lib.check_cost(cost, param, limits)
-  if rules.levels(limits.rule_levels) > limits.rule_levels:
-    raise refusal.of(
-      f'The rules of the lark grammar are nested more than '
-      f'{limits.rule_levels} levels deep.',
-      param,
-    )
-  return ''.join(out)
+  refusal.check_size(source, 4 * limits.lark_bytes, 'lark grammar', param)
+  reading, out = _Reading(), []
+  for kind, part in _parts(source, param, limits):
+    reading.take(kind, part)
+    out.append(part)
+  text = ''.join(out)
+  refusal.check_size(text, limits.lark_bytes, 'lark grammar', param)
+  reading.check(param, limits)
+  return text
 
 
 def _parts(

@@ -87,7 +87,6 @@ class Leaves:
         return [self._value(x, f'{pointer}/{i}') for i, x in enumerate(value)]
       case int() | float() if not isinstance(value, bool):
         self._check_number(value, pointer)
-        return value or 0  # -0.0 is 0
     return value
 
   def _check_number(self, value: Any, pointer: str) -> None:

@@ -17,7 +17,8 @@ class Limits:
 
   Attributes:
     bytes: of a schema as JSON, of a regular expression, of all choices.
-    lark_bytes: of a lark grammar, the schemas inside it included.
+    lark_bytes: of a lark grammar, with the schemas inside it; four times as
+      many before these are reduced to what is enforced.
     depth: nested values in a schema's JSON.
     levels: nested schemas, added up over the definitions that are referred to.
     rule_levels: nested rules of a lark grammar, groups included.
@@ -26,7 +27,8 @@ class Limits:
     enum_values: in all `enum`s of a schema; alternatives of a choice.
     multiple: the least common multiple of all `multipleOf`, decimal points
       left out.
-    quantifiers: in all regular expressions together.
+    quantifiers: in all regular expressions and terminals together.
+    rule_quantifiers: in the rules of a lark grammar.
     repeats: the product of nested counted repetitions, as in `(a{9}){9}`.
     cache_bytes: of grammars that stay compiled.
   """
@@ -41,6 +43,7 @@ class Limits:
   enum_values: int = 2000
   multiple: int = 4096
   quantifiers: int = 2000
+  rule_quantifiers: int = 6000
   repeats: int = 10_000
   cache_bytes: int = 2**23
 

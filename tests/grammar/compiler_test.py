@@ -146,6 +146,8 @@ REFUSED = {
   ),
   'endless rule': ('lark', 'start: start\n'),
   'optional terminals': ('lark', 'start: T\nT: ' + '"a"? ' * 9000),
+  'optional rules': ('lark', 'start: ' + '"a"? ' * 9000),
+  'very long lark': ('lark', 'start: "' + 'a' * 2**20 + '"\n'),
   'long lark': ('lark', 'start: "' + 'a' * 2**18 + '"\n'),
   'no string': ('regex', 3),
   'open group': ('regex', '('),
@@ -191,6 +193,12 @@ COSTLY = {
   'literal': ('regex', 'ab' * 2**15),
   'choices': ('choice', tuple(f'{i}' * 8 for i in range(2000))),
   'rules': ('lark', _rules(390)),
+  'optional rules': ('lark', 'start: ' + '"a"? ' * 5900),
+  'optional terminals': ('lark', 'start: T\nT: ' + '"a"? ' * 1900),
+  'described schemas': (
+    'lark',
+    'start: ' + ' "-" '.join(['%json {"title": "' + 'x' * 60_000 + '"}'] * 5),
+  ),
   'alternatives': (
     'lark', 'start: ' + ' | '.join(f'"w{i}"' for i in range(1900))
   ),

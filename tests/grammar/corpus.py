@@ -122,6 +122,10 @@ SCHEMAS = {
     'discriminator': {'propertyName': 'kind'},
     '$defs': {'cat': _CAT, 'dog': _DOG},
   },
+  'oneOf beside anyOf': {
+    'anyOf': [{'minimum': 3}, {'type': 'string'}],
+    'oneOf': [_INT, _SHORT],
+  },
   'oneOf of numbers': {'oneOf': [{'enum': [1, 2]}, {'const': 3}]},
   'allOf': {
     'allOf': [

@@ -147,6 +147,7 @@ def test_s1_formats(name):
 @pytest.mark.parametrize(
   ('schema', 'text'),
   [
+    ({'anyOf': [{'minimum': 3}], 'oneOf': [{'type': 'integer'}]}, '2'),
     ({'properties': {'a': {'type': 'integer'}}}, '{"a": 1, "\\u0061": "x"}'),
     ({'patternProperties': {'^a': {'type': 'null'}}}, '{"\\u0061": 1}'),
     ({'type': 'string', 'maxLength': 1}, '"ab"'),
