@@ -122,6 +122,10 @@ SCHEMAS = {
     'discriminator': {'propertyName': 'kind'},
     '$defs': {'cat': _CAT, 'dog': _DOG},
   },
+  'oneOf reference or null': {
+    'oneOf': [{'$ref': '#/$defs/cat'}, {'type': 'null'}],
+    '$defs': {'cat': _CAT},
+  },
   'oneOf beside anyOf': {
     'anyOf': [{'minimum': 3}, {'type': 'string'}],
     'oneOf': [_INT, _SHORT],

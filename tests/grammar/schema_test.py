@@ -177,6 +177,13 @@ UNENFORCED = {
   '/properties/a~1b~0c/oneOf': {
     'properties': {'a/b~c': {'oneOf': [{'type': 'integer'}, {'minimum': 1}]}}
   },
+  '/oneOf': {
+    'oneOf': [
+      {'type': 'object', 'properties': {'a': {'const': 1}}, 'required': ['a']},
+      {'type': 'object', 'properties': {'b': {'const': 1}}, 'required': ['b']},
+    ]
+  },
+  '/items/oneOf': {'items': {'oneOf': [{'enum': [1, 2]}, {'enum': [2, 3]}]}},
   '/items/pattern': {'items': {'type': 'string', 'pattern': '(?=a)b'}},
   '/anyOf/1/allOf/0/pattern': {
     'anyOf': [{'type': 'null'}, {'allOf': [{'pattern': '\\bx'}]}]
