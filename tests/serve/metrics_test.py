@@ -82,7 +82,7 @@ def test_the_names_that_dashboards_know(served):
 
 def test_counters_and_histograms(served):
   served.create(n=2)
-  served.stream(max_tokens=5, safety_identifier='who')
+  served.stream(max_tokens=5)
   served.create(stop='llo')
   got = ended(served, 3)
   num_tokens = 13 + 1
@@ -180,7 +180,7 @@ def fields(line):
 def test_one_line_per_request(served, caplog):
   caplog.set_level(logging.INFO)
   answer = served.create(n=2, user='Jo\u2028 Bloggs\n\x1b[1m id=x')
-  served.stream(max_tokens=5)
+  served.stream(max_tokens=5, safety_identifier='who')
   served.create(stop='llo')
   with contextlib.suppress(Exception):
     served.create(temperature=9)  # refused: the access log has it
