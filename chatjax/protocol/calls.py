@@ -33,6 +33,7 @@ def _arguments(value: Any, info: pydantic.ValidationInfo) -> dict[str, Any]:
 
 CallId = Annotated[strict.Filled, strict.at_most('max_key_chars')]
 _CalledName = Annotated[strict.Filled, strict.at_most('max_key_chars')]
+_Arguments = Annotated[dict[str, Any], pydantic.BeforeValidator(_arguments)]
 
 
 class FunctionCalled(strict.Strict):
@@ -40,13 +41,16 @@ class FunctionCalled(strict.Strict):
 
   path: ClassVar[str] = 'messages[].tool_calls[].function'
   name: _CalledName
-  arguments: Annotated[dict[str, Any], pydantic.BeforeValidator(_arguments)]
+  arguments: _Arguments
+  parsed_arguments: json_value.ReadByClient | None = None
 
 
-class OldCall(FunctionCalled):
+class OldCall(strict.Strict):
   """The same, before there were tools."""
 
   path: ClassVar[str] = 'messages[].function_call'
+  name: _CalledName
+  arguments: _Arguments
 
 
 class CustomCalled(strict.Strict):
@@ -63,6 +67,7 @@ class Call(strict.Strict):
   path: ClassVar[str] = 'messages[].tool_calls[]'
   id: CallId
   type: Literal['function', 'custom']
+  index: Annotated[int, strict.between(0, strict.MAX_INT32)] | None = None
   function: FunctionCalled | None = None
   custom: CustomCalled | None = None
 

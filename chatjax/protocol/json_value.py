@@ -81,5 +81,15 @@ def _schema(value: Any, info: pydantic.ValidationInfo) -> Any:
   return value
 
 
+def _read_by_client(value: Any, info: pydantic.ValidationInfo) -> Any:
+  limits = info.context
+  check(value, max_bytes=limits.max_file_bytes, max_depth=limits.max_json_depth)
+  return value
+
+
+# What a client's helper read from a text, and sends back beside the text.
+ReadByClient = Annotated[
+  dict[Any, Any], pydantic.AfterValidator(_read_by_client)
+]
 # A JSON schema; which keywords it may use is for the grammar to say.
 Schema = Annotated[dict[Any, Any], pydantic.AfterValidator(_schema)]

@@ -29,7 +29,8 @@ class Limits:
     max_template_bytes: size of `chat_template_kwargs`.
     max_bad_words: entries of `bad_words`; each has at most `max_stop_chars`.
     max_allowed_token_ids: entries of `allowed_token_ids`.
-    max_file_bytes: size of one file in a message.
+    max_file_bytes: size of one file in a message, and of what a client's
+      helper parsed.
   """
 
   max_n: int = 8

@@ -14,12 +14,13 @@ from chatjax import types
 from chatjax.protocol import calls
 from chatjax.protocol import content as content_lib
 from chatjax.protocol import errors
+from chatjax.protocol import json_value
 from chatjax.protocol import strict
 
 _ALL = frozenset({'role', 'content', 'name'})
 _ANSWER = _ALL | {
-  'annotations', 'audio', 'function_call', 'reasoning', 'reasoning_content',
-  'refusal', 'tool_calls',
+  'annotations', 'audio', 'function_call', 'parsed', 'reasoning',
+  'reasoning_content', 'refusal', 'tool_calls',
 }  # fmt: skip
 _FIELDS = {
   'developer': _ALL,
@@ -47,6 +48,7 @@ class Message(strict.Strict):
   ] = pydantic.Field(default_factory=list)
   function_call: calls.OldCall | None = None
   refusal: strict.Text | None = None
+  parsed: json_value.ReadByClient | None = None
   reasoning: strict.Text | None = None
   reasoning_content: strict.Text | None = None
   tool_call_id: calls.CallId | None = None

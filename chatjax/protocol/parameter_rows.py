@@ -238,6 +238,12 @@ E user | string of up to {max_user_chars} characters
 """
 
 EXTENSIONS = """
+E messages[].parsed | object, at most {max_file_bytes} bytes of JSON
+  What the official client's parse read from the content, which counts.
+E messages[].tool_calls[].index | integer, 0 or more
+  Left there by the official client's stream; the order counts.
+E messages[].tool_calls[].function.parsed_arguments | object, as parsed
+  What the official client read from the arguments, which count.
 M messages[].reasoning | string
   What the model thought in an earlier answer, for templates that read it.
 M messages[].reasoning_content | string

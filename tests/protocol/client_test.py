@@ -4,6 +4,7 @@ import json
 
 import httpx
 import openai
+from openai.types import chat
 import pydantic
 import pytest
 
@@ -35,9 +36,35 @@ def sent(**fields):
     ) as client,
     pytest.raises(openai.BadRequestError),
   ):
-    client.chat.completions.parse(model='m', messages=[samples.USER], **fields)
+    client.chat.completions.parse(**{**samples.body(), **fields})
   (body,) = bodies
   return request_lib.parse(json.loads(body)).request
+
+
+def test_what_the_helpers_parsed_is_sent_back():
+  """They leave their own fields in the message; the text beside them counts."""
+  call = chat.ParsedFunctionToolCall(
+    id='a',
+    type='function',
+    index=0,
+    function=chat.ParsedFunction(
+      name='f', arguments='{"x": 1}', parsed_arguments={'x': 2}
+    ),
+  )
+  said = chat.ParsedChatCompletionMessage(
+    role='assistant', content='5', parsed={'y': 6}, tool_calls=[call]
+  )
+  result = {'role': 'tool', 'tool_call_id': 'a', 'content': 'x'}
+  _, shown, _ = sent(messages=[samples.USER, said, result]).messages
+  assert shown['content'] == '5'
+  assert set(shown) == {'role', 'content', 'tool_calls'}
+  assert shown['tool_calls'] == [
+    {
+      'type': 'function',
+      'id': 'a',
+      'function': {'name': 'f', 'arguments': {'x': 1}},
+    }
+  ]
 
 
 def test_models_as_formats():

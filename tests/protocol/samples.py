@@ -43,7 +43,12 @@ CALLED = {
     {
       'id': 'call_a',
       'type': 'function',
-      'function': {'name': 'f', 'arguments': '{"a": [1, "é"]}'},
+      'function': {
+        'name': 'f',
+        'arguments': '{"a": [1, "é"]}',
+        'parsed_arguments': {'a': [1, 'é']},
+      },
+      'index': 0,
     },
     {
       'id': 'call_b',
@@ -108,6 +113,7 @@ TURNS = [
     'content': [{'type': 'refusal', 'refusal': 'no'}],
     'refusal': 'sorry',
     'reasoning_content': 'hm',
+    'parsed': {'a': 1},
   },
   CALLED,
   RESULT_B,

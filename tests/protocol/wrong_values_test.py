@@ -16,7 +16,8 @@ IMPLEMENTED = {row.path for row in parameters.TABLE} - parameters.REFUSED
 OPEN = {
   'tools[].function.parameters', 'functions[].parameters',
   'response_format.json_schema.schema', 'structured_outputs.json',
-  'chat_template_kwargs', 'metadata', 'logit_bias',
+  'chat_template_kwargs', 'metadata', 'logit_bias', 'messages[].parsed',
+  'messages[].tool_calls[].function.parsed_arguments',
 }  # fmt: skip
 JUNK = (
   True, False, 1, -1, 0, 2**64, 10**400, 1.5, float('nan'), float('inf'),
