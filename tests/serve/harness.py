@@ -24,12 +24,14 @@ class Served:
   """A server on a free port, with its engine and clients."""
 
   def __init__(
-    self, script, *, api_key=None, limits=None, timeouts=None, engine=None,
-    **engine_args,
+    self, script=None, *, api_key=None, limits=None, timeouts=None,
+    engine=None, session=None, **engine_args,
   ):  # fmt: skip
+    if session is not None:
+      engine = session.engine
     self.engine = engine or fake_engine.FakeEngine(script, **engine_args)
     self.gate = gate_lib.Gate()
-    session = session_lib.Session(
+    session = session or session_lib.Session(
       self.engine,
       byte_tokenizer.ByteTokenizer(),
       byte_tokenizer.ByteChatFormat(),
