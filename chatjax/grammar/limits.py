@@ -43,7 +43,7 @@ class Limits:
   enum_values: int = 2000
   multiple: int = 4096
   quantifiers: int = 2000
-  rule_quantifiers: int = 6000
+  rule_quantifiers: int = 4000
   repeats: int = 10_000
   cache_bytes: int = 2**23
 

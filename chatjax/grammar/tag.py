@@ -6,11 +6,19 @@ import functools
 
 import numpy as np
 
+from chatjax import types
 from chatjax.text import tokenizer as tokenizer_lib
 
 
 class Tag:
-  """Finds one tag; a state is how many of its bytes the text ends with."""
+  """Finds one tag; a state is how many of its bytes the text ends with.
+
+  Attributes:
+    ids: as the tokenizer writes the tag.
+
+  Raises:
+    types.ChatjaxError: the tokenizer has no ids for it.
+  """
 
   def __init__(self, tokenizer: tokenizer_lib.Tokenizer, text: str):
     self.ids = tuple(tokenizer.encode_template(text))
@@ -19,6 +27,11 @@ class Tag:
     self._bytes = text.encode()
     self._fallbacks = _fallbacks(self._bytes)
     self._past: dict[int, np.ndarray] = {}
+    if not b''.join(map(self.piece, self.ids)).endswith(self._bytes):
+      raise types.ChatjaxError(
+        f'The tokenizer cannot spell the tag {text!r}; this model needs '
+        'another format of its output.'
+      )
 
   def piece(self, token: int) -> bytes:
     """A token's bytes; special tokens by their spelling."""

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
+from chatjax import types
 from chatjax.grammar import tag as tag_lib
 from tests.grammar import walks
 
@@ -54,3 +55,15 @@ def test_special_tokens_go_by_their_spelling():
   assert tag.find(0, tag.piece(token)) == (12, 12)
   assert tag.piece(tokenizer.special_ids['<|im_end|>']) == b'<|im_end|>'
   assert tag.piece(10**6) == b''
+
+
+def test_a_tag_that_cannot_be_spelled():
+  class Losing:
+    def __getattr__(self, name):
+      return getattr(walks.BYTES, name)
+
+    def encode_template(self, text):
+      return walks.BYTES.encode_template(text)[:-1]
+
+  with pytest.raises(types.ChatjaxError, match='</think>'):
+    tag_lib.Tag(Losing(), '</think>')
