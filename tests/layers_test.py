@@ -10,7 +10,7 @@ LAYER = {
     'config_file': 1, 'text': 1, 'native': 1,
     'grammar': 2, 'nn': 2, 'ckpt': 2, 'grammar': 2,
     'models': 3, 'sampling': 3,
-    'engine': 4, 'protocol': 4,
+    'engine': 4, 'protocol': 4, 'store': 4,
     'chat': 5,
     'api': 6, 'testing': 6,
     'serve': 7,

@@ -1,0 +1,1 @@
+"""Stored completions, and what it takes to draw them again."""
