@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from chatjax import types
@@ -11,6 +13,9 @@ from chatjax.protocol import create as create_lib
 from chatjax.protocol import errors
 from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import strict
+
+# Of the fields, and the names of those that were given: (param, message).
+Rule = Callable[[Any, Any], Iterator[tuple[str, str]]]
 
 
 def check(
@@ -25,13 +30,24 @@ def check(
     given: those that the caller gave.
     limits: of the server.
   """
+  rules = (_lengths, reports, _tools, formats, _turn)
+  check_rules(rules, create, given, limits)
+
+
+def check_rules(
+  rules: Sequence[Rule],
+  create: create_lib.Create,
+  given: Mapping[str, Any],
+  limits: limits_lib.Limits,
+) -> None:
+  """As `check`, by these rules; n is bounded everywhere."""
   if not 1 <= create.n <= limits.max_n:
     raise types.RequestError(
       f'n={errors.shorten(create.n)} is out of range; it must be between 1 '
       f'and {limits.max_n}.',
       param='n',
     )
-  for faults in (_lengths, _reports, _tools, _formats, _turn):
+  for faults in rules:
     for param, message in faults(create, given.keys()):
       raise types.RequestError(message, param=param)
 
@@ -52,17 +68,22 @@ def _lengths(
       f'max_tokens={create.max_tokens} and max_completion_tokens='
       f'{create.max_completion_tokens} differ; give one of them.',
     )
-  if create.min_tokens > (max_tokens(create) or strict.MAX_INT32):
+  yield from least(create, max_tokens(create))
+
+
+def least(
+  create: create_lib.Create, most: int | None
+) -> Iterator[tuple[str, str]]:
+  """Between min_tokens and a maximum."""
+  if create.min_tokens > (strict.MAX_INT32 if most is None else most):
     yield (
       'min_tokens',
-      f'min_tokens={create.min_tokens} is above the maximum of '
-      f'{max_tokens(create)} tokens.',
+      f'min_tokens={create.min_tokens} is above the maximum of {most} tokens.',
     )
 
 
-def _reports(
-  create: create_lib.CreateChatCompletion, given: Any
-) -> Iterator[tuple[str, str]]:
+def reports(create: create_lib.Create, given: Any) -> Iterator[tuple[str, str]]:
+  """What is told besides the text."""
   if 'top_logprobs' in given and not create.logprobs:
     yield 'top_logprobs', 'top_logprobs needs logprobs: true.'
   if 'stream_options' in given and not create.stream:
@@ -91,9 +112,8 @@ def _tools(
     )
 
 
-def _formats(
-  create: create_lib.CreateChatCompletion, given: Any
-) -> Iterator[tuple[str, str]]:
+def formats(create: create_lib.Create, given: Any) -> Iterator[tuple[str, str]]:
+  """What the text must be is said once."""
   shaped = create.response_format
   if create.structured_outputs and shaped and shaped.type != 'text':
     yield (

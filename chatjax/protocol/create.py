@@ -27,21 +27,13 @@ _Alternatives = Annotated[int, strict.between(0, 20)]
 _Key = Annotated[strict.Text, strict.at_most('max_key_chars')]
 
 
-class CreateChatCompletion(strict.Strict):
-  """The parameters that are not refused. Defaults are OpenAI's."""
+class Create(strict.Strict):
+  """What chats and plain texts have in common. Defaults are OpenAI's."""
 
   path: ClassVar[str] = ''
-  messages: Annotated[
-    list[messages_lib.Message],
-    pydantic.Field(fail_fast=True),
-    pydantic.Field(min_length=1),
-    strict.at_most('max_messages'),
-  ]
   model: Annotated[strict.Filled, strict.at_most(MAX_MODEL_CHARS)]
   temperature: Annotated[float, strict.between(0, 2)] = 1.0
   top_p: Annotated[float, strict.between(0, 1)] = 1.0
-  max_completion_tokens: strict.Count | None = None
-  max_tokens: strict.Count | None = None
   n: int = 1  # its bound is a limit of the server
   seed: (
     Annotated[int, strict.between(types.MIN_SEED, types.MAX_SEED)] | None
@@ -50,30 +42,9 @@ class CreateChatCompletion(strict.Strict):
   presence_penalty: _Penalty = 0.0
   frequency_penalty: _Penalty = 0.0
   logit_bias: options.LogitBias = pydantic.Field(default_factory=dict)
-  logprobs: bool = False
-  top_logprobs: _Alternatives = 0
   stream: bool = False
   stream_options: options.StreamOptions = options.StreamOptions()
-  tools: tools_lib.Tools = pydantic.Field(default_factory=list)
-  tool_choice: tool_choice_lib.ToolChoice = 'auto'
-  parallel_tool_calls: bool = True
-  functions: tools_lib.Functions = pydantic.Field(default_factory=list)
-  function_call: tool_choice_lib.FunctionCall = 'auto'
   response_format: answer_format.ResponseFormat | None = None
-  reasoning_effort: types.ReasoningEffort | None = None
-  verbosity: Literal['low', 'medium', 'high'] | None = None
-  prediction: options.Prediction | None = None
-  modalities: options.Modalities | None = None
-  metadata: metadata_lib.Metadata = pydantic.Field(default_factory=dict)
-  service_tier: (
-    Literal['auto', 'default', 'flex', 'priority', 'fast'] | None
-  ) = None
-  prompt_cache_key: _Key | None = None
-  prompt_cache_options: options.PromptCacheOptions | None = None
-  prompt_cache_retention: Literal['in_memory', '24h'] | None = None
-  safety_identifier: (
-    Annotated[strict.Text, strict.at_most(MAX_SAFETY_CHARS)] | None
-  ) = None
   user: Annotated[strict.Text, strict.at_most('max_user_chars')] | None = None
   top_k: Annotated[int, strict.between(-1, strict.MAX_INT32)] = 0
   min_p: Annotated[float, strict.between(0, 1)] = 0.0
@@ -98,15 +69,49 @@ class CreateChatCompletion(strict.Strict):
   logprobs_mode: types.LogprobsMode = 'raw'
   prompt_logprobs: _Alternatives | None = None
   return_token_ids: bool = False
-  add_generation_prompt: bool = True
-  continue_final_message: bool = False
-  chat_template_kwargs: template.Kwargs = pydantic.Field(default_factory=dict)
   structured_outputs: answer_format.StructuredOutputs | None = None
-  thinking_token_budget: (
-    Annotated[int, strict.between(0, strict.MAX_INT32)] | None
-  ) = None
   priority: (
     Annotated[int, strict.between(-MAX_PRIORITY, MAX_PRIORITY)] | None
   ) = None
   cache_salt: Annotated[_Key, pydantic.Field(min_length=1)] | None = None
   speculation: types.Speculation = 'auto'
+
+
+class CreateChatCompletion(Create):
+  """The parameters of a chat that are not refused."""
+
+  messages: Annotated[
+    list[messages_lib.Message],
+    pydantic.Field(fail_fast=True),
+    pydantic.Field(min_length=1),
+    strict.at_most('max_messages'),
+  ]
+  max_completion_tokens: strict.Count | None = None
+  max_tokens: strict.Count | None = None
+  logprobs: bool = False
+  top_logprobs: _Alternatives = 0
+  tools: tools_lib.Tools = pydantic.Field(default_factory=list)
+  tool_choice: tool_choice_lib.ToolChoice = 'auto'
+  parallel_tool_calls: bool = True
+  functions: tools_lib.Functions = pydantic.Field(default_factory=list)
+  function_call: tool_choice_lib.FunctionCall = 'auto'
+  reasoning_effort: types.ReasoningEffort | None = None
+  verbosity: Literal['low', 'medium', 'high'] | None = None
+  prediction: options.Prediction | None = None
+  modalities: options.Modalities | None = None
+  metadata: metadata_lib.Metadata = pydantic.Field(default_factory=dict)
+  service_tier: (
+    Literal['auto', 'default', 'flex', 'priority', 'fast'] | None
+  ) = None
+  prompt_cache_key: _Key | None = None
+  prompt_cache_options: options.PromptCacheOptions | None = None
+  prompt_cache_retention: Literal['in_memory', '24h'] | None = None
+  safety_identifier: (
+    Annotated[strict.Text, strict.at_most(MAX_SAFETY_CHARS)] | None
+  ) = None
+  add_generation_prompt: bool = True
+  continue_final_message: bool = False
+  chat_template_kwargs: template.Kwargs = pydantic.Field(default_factory=dict)
+  thinking_token_budget: (
+    Annotated[int, strict.between(0, strict.MAX_INT32)] | None
+  ) = None

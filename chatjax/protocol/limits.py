@@ -31,6 +31,7 @@ class Limits:
     max_allowed_token_ids: entries of `allowed_token_ids`.
     max_file_bytes: size of one file in a message, and of what a client's
       helper parsed.
+    max_prompts: prompts of one request for plain texts.
   """
 
   max_n: int = 8
@@ -52,6 +53,7 @@ class Limits:
   max_bad_words: int = 100
   max_allowed_token_ids: int = 10_000
   max_file_bytes: int = 2**19
+  max_prompts: int = 128
 
   def __post_init__(self):
     for field in dataclasses.fields(self):

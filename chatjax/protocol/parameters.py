@@ -6,6 +6,7 @@ so that no parameter can be accepted and ignored.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
 import enum
@@ -13,6 +14,7 @@ from typing import Any
 
 from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import parameter_rows
+from chatjax.protocol import text_rows
 
 
 class Status(enum.StrEnum):
@@ -64,8 +66,31 @@ TABLE = (
   *_read(parameter_rows.OPENAI, is_extension=False),
   *_read(parameter_rows.EXTENSIONS, is_extension=True),
 )
-# Of the request itself; the other rows are inside of these.
-NAMES = frozenset(row.path for row in TABLE if not {'.', '['} & set(row.path))
+
+
+def _shared(names: Iterable[str], *, is_extension: bool) -> Iterator[Parameter]:
+  """Rows of chats that are true of plain texts."""
+  for row in TABLE:
+    if row.path.partition('.')[0] in names:
+      yield dataclasses.replace(row, is_extension=is_extension)
+
+
+# Of POST /v1/completions.
+TEXT_TABLE = (
+  *_read(text_rows.OPENAI, is_extension=False),
+  *_shared(text_rows.SHARED_OPENAI, is_extension=False),
+  *_read(text_rows.EXTENSIONS, is_extension=True),
+  *_shared(text_rows.SHARED_EXTENSIONS, is_extension=True),
+)
+
+
+def _names(table: Iterable[Parameter]) -> frozenset[str]:
+  """Of the request itself; the other rows are inside of these."""
+  return frozenset(row.path for row in table if not {'.', '['} & set(row.path))
+
+
+NAMES = _names(TABLE)
+TEXT_NAMES = _names(TEXT_TABLE)
 REFUSED = frozenset(row.path for row in TABLE if row.status is Status.REFUSED)
 
 # Values that are accepted, since they ask for nothing that is not done.
@@ -90,17 +115,24 @@ def capabilities(model_id: str, limits: limits_lib.Limits) -> dict[str, Any]:
   return {
     'object': 'capabilities',
     'model': model_id,
-    'parameters': [
-      {
-        'path': row.path,
-        'status': row.status,
-        'allowed': allowed(row, limits),
-        'does': row.does,
-        'extension': row.is_extension,
-      }
-      for row in TABLE
-    ],
+    'parameters': _told(TABLE, limits),
+    'completion_parameters': _told(TEXT_TABLE, limits),
   }
+
+
+def _told(
+  table: Iterable[Parameter], limits: limits_lib.Limits
+) -> list[dict[str, Any]]:
+  return [
+    {
+      'path': row.path,
+      'status': row.status,
+      'allowed': allowed(row, limits),
+      'does': row.does,
+      'extension': row.is_extension,
+    }
+    for row in table
+  ]
 
 
 def allowed(row: Parameter, limits: limits_lib.Limits) -> str:

@@ -78,7 +78,12 @@ def _to_request(
 ) -> types.Request:
   return types.Request(
     messages=turns.as_dicts(create.messages),
-    sampling=_sampling(create),
+    sampling=sampling(
+      create,
+      max_tokens=combinations.max_tokens(create),
+      logprobs=create.logprobs,
+      top_logprobs=create.top_logprobs,
+    ),
     seed=create.seed,
     n=create.n,
     return_token_ids=create.return_token_ids,
@@ -92,7 +97,7 @@ def _to_request(
     speculation=create.speculation,
     prediction=create.prediction and create.prediction.text,
     **_tools(create, uses_functions='functions' in given),
-    grammar=_grammar(create),
+    grammar=grammar(create),
     reasoning_effort=create.reasoning_effort,
     thinking_token_budget=create.thinking_token_budget,
     verbosity=create.verbosity,
@@ -107,7 +112,14 @@ def _to_request(
   )
 
 
-def _sampling(create: create_lib.CreateChatCompletion) -> types.SamplingParams:
+def sampling(
+  create: create_lib.Create,
+  *,
+  max_tokens: int | None,
+  logprobs: bool,
+  top_logprobs: int,
+) -> types.SamplingParams:
+  """How tokens are drawn and what is told of them."""
   # An empty nucleus still holds the best token: that is top_k=1.
   greedy = create.top_p == 0
   allowed = create.allowed_token_ids
@@ -121,15 +133,15 @@ def _sampling(create: create_lib.CreateChatCompletion) -> types.SamplingParams:
     repetition_penalty=create.repetition_penalty,
     logit_bias=create.logit_bias,
     min_tokens=create.min_tokens,
-    max_tokens=combinations.max_tokens(create),
+    max_tokens=max_tokens,
     stop=tuple(create.stop),
     stop_token_ids=tuple(create.stop_token_ids),
     ignore_eos=create.ignore_eos,
     include_stop=create.include_stop_str_in_output,
     bad_words=tuple(create.bad_words),
     allowed_token_ids=None if allowed is None else tuple(allowed),
-    logprobs=create.logprobs,
-    top_logprobs=create.top_logprobs,
+    logprobs=logprobs,
+    top_logprobs=top_logprobs,
     logprobs_mode=create.logprobs_mode,
   )
 
@@ -151,7 +163,8 @@ def _tools(
   }
 
 
-def _grammar(create: create_lib.CreateChatCompletion) -> types.Grammar | None:
+def grammar(create: create_lib.Create) -> types.Grammar | None:
+  """What the text must be."""
   if create.structured_outputs is not None:
     return create.structured_outputs.as_grammar()
   return create.response_format and create.response_format.as_grammar()

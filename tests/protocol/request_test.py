@@ -524,7 +524,10 @@ def test_good_messages():
 
 
 def test_missing_fields():
-  for body, param in (({}, 'messages'), ({'messages': MESSAGES}, 'model')):
+  for body, param in (
+    ({'messages': MESSAGES}, 'model'),
+    ({'model': 'm'}, 'messages'),
+  ):
     with pytest.raises(types.RequestError) as caught:
       request_lib.parse(body)
     assert caught.value.param == param
