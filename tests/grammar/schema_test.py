@@ -335,7 +335,7 @@ def _names(number, **more):
 TOO_MUCH = {
   'deep': _deep(40),
   'too deep for Python': _deep(100_000),
-  'chain': _chain(700),
+  'chain': _chain(450),
   'names': _names(1001),
   'required': {'type': 'object', 'required': [f'r{i}' for i in range(1001)]},
   'values': {'enum': list(range(2001))},
