@@ -204,6 +204,8 @@ class Request:
     prompt_logprobs: alternatives to report per prompt token; None reports
       nothing.
     metadata: the caller's own notes.
+    store: whether the answer is kept.
+    given: the fields as they came, for the record of a kept answer.
     service_tier: as asked for; recorded.
     include_obfuscation: whether the events of a stream are padded, so that
       their sizes tell less about their text.
@@ -241,6 +243,10 @@ class Request:
   )
   service_tier: str | None = None
   include_obfuscation: bool = False
+  store: bool = False
+  given: Mapping[str, Any] = dataclasses.field(
+    default_factory=lambda: types.MappingProxyType({})
+  )
 
 
 class Constraint(Protocol):
@@ -376,13 +382,14 @@ class TokenLogprob:
 
   Attributes:
     token: display text of the token (lossy when it splits a character).
+    logprob: None where there is none: of the first token of a text.
     bytes: the token's own bytes.
     top: alternatives, most likely first (their own `top` is empty).
   """
 
   id: int
   token: str
-  logprob: float
+  logprob: float | None
   bytes: bytes
   top: tuple[TokenLogprob, ...] = ()
 
@@ -430,6 +437,7 @@ class Delta:
     reasoning: text of the model's thinking.
     calls: those that are complete now, in order.
     num_reasoning: how many of `token_ids` are of its thinking.
+    token_logprobs: as the engine told them, one per token id.
   """
 
   choice: int
@@ -440,6 +448,7 @@ class Delta:
   reasoning: str = ''
   calls: tuple[ToolCall, ...] = ()
   num_reasoning: int = 0
+  token_logprobs: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -453,6 +462,7 @@ class ChoiceResult:
   reasoning: str = ''
   calls: tuple[ToolCall, ...] = ()
   num_reasoning: int = 0
+  token_logprobs: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

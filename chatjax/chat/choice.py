@@ -43,6 +43,7 @@ class _Gain:
   """What one delta collects."""
 
   ids: list[int] = dataclasses.field(default_factory=list)
+  logprobs: list[float] = dataclasses.field(default_factory=list)
   text: str = ''
   reasoning: str = ''
   calls: list[types.ToolCall] = dataclasses.field(default_factory=list)
@@ -61,6 +62,7 @@ class ChoiceAssembler:
     parser: finds reasoning and calls.
     call_ends: whether the choice ends with its first call.
     is_named: whether the call was demanded, which is then no reason to end.
+    reports_hidden: whether ids without text have log-probabilities, too.
   """
 
   def __init__(
@@ -74,6 +76,7 @@ class ChoiceAssembler:
     parser: parser_lib.Parser,
     call_ends: bool = False,
     is_named: bool = False,
+    reports_hidden: bool = False,
   ):
     self._choice = choice
     self._tokenizer = tokenizer
@@ -83,6 +86,7 @@ class ChoiceAssembler:
     self._parser = parser
     self._call_ends = call_ends
     self._is_named = is_named
+    self._reports_hidden = reports_hidden and sampling.logprobs
     self._detokenizer = detokenize.Detokenizer()
     self._shown = shown_lib.Shown(
       sampling.stop, keeps_stop=sampling.include_stop
@@ -100,6 +104,7 @@ class ChoiceAssembler:
     gain = _Gain()
     for token in tokens:
       gain.ids.append(token.id)
+      gain.logprobs.append(token.logprob)
       gain.num_reasoning += self._parser.is_reasoning
       self._num_tokens += 1
       self._take(token, gain)
@@ -146,6 +151,8 @@ class ChoiceAssembler:
       self._feed(spelling, gain, is_control=True)
     elif token.id not in self._hidden_ids:
       self._feed(self._decode(token), gain)
+    elif self._reports_hidden:
+      self._unreported.append(_Unreported(token, b'', ()))
 
   def _end_character(self) -> str:
     """What is left of a character that nothing completes."""
@@ -215,18 +222,20 @@ class ChoiceAssembler:
       reasoning=gain.reasoning,
       calls=tuple(gain.calls),
       num_reasoning=gain.num_reasoning,
+      token_logprobs=tuple(gain.logprobs),
     )
 
   def _entries(self, *, is_last: bool) -> Iterator[types.TokenLogprob]:
     """Entries of tokens whose text is placed; at the end, of all others."""
     while self._unreported:
       row = self._unreported[0]
-      if row.owners[-1] >= self._shown.decided and not is_last:
+      is_open = row.raw and row.owners[-1] >= self._shown.decided
+      if is_open and not is_last:
         return
       self._unreported.popleft()
       is_shown = self._shown.where(row.owners)
       raw = bytes(b for b, show in zip(row.raw, is_shown, strict=True) if show)
-      if raw:
+      if raw or not row.raw:
         yield self._entry(row.token, raw)
 
   def _entry(self, token: types.Token, raw: bytes) -> types.TokenLogprob:
@@ -270,4 +279,5 @@ def join(deltas: Sequence[types.Delta]) -> types.ChoiceResult:
     reasoning=''.join(delta.reasoning for delta in deltas),
     calls=tuple(one for delta in deltas for one in delta.calls),
     num_reasoning=sum(delta.num_reasoning for delta in deltas),
+    token_logprobs=tuple(x for delta in deltas for x in delta.token_logprobs),
   )

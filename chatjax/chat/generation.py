@@ -100,6 +100,7 @@ class Generation:
     request: types.TokenRequest,
     meta: response.Meta,
     choices: Sequence[choice_lib.ChoiceAssembler],
+    inbox: mailbox.Mailbox | None = None,
   ):
     self.meta = meta
     self.num_cached = 0
@@ -112,7 +113,7 @@ class Generation:
     self._request = request
     self._choices = choices
     self._open = set(range(len(choices)))
-    self._mailbox = mailbox.Mailbox()
+    self._mailbox = inbox or mailbox.Mailbox()
     self._is_cancelled = threading.Event()
     # The engine knows the mailbox alone, so that nothing keeps a generation
     # that its reader has dropped.
@@ -141,12 +142,12 @@ class Generation:
   def result(self) -> types.Completion:
     """Reads all of it; not for use after iterating."""
     with self:
-      return self._collect(list(self))
+      return self.collect(list(self))
 
   async def aresult(self) -> types.Completion:
     """Reads all of it; not for use after iterating."""
     with self:
-      return self._collect([delta async for delta in self])
+      return self.collect([delta async for delta in self])
 
   def __enter__(self) -> Self:
     return self
@@ -158,8 +159,8 @@ class Generation:
     return self
 
   def __next__(self) -> types.Delta:
-    while self._is_running():
-      if delta := self._apply(self._mailbox.get()):
+    while self.is_running:
+      if delta := self.apply(self._mailbox.get()):
         return delta
     raise StopIteration
 
@@ -167,15 +168,18 @@ class Generation:
     return self
 
   async def __anext__(self) -> types.Delta:
-    while self._is_running():
-      if delta := self._apply(await self._mailbox.aget()):
+    while self.is_running:
+      if delta := self.apply(await self._mailbox.aget()):
         return delta
     raise StopAsyncIteration
 
-  def _is_running(self) -> bool:
+  @property
+  def is_running(self) -> bool:
+    """Whether there is more to come."""
     return bool(self._open) and not self._is_cancelled.is_set()
 
-  def _apply(self, event: mailbox.Event) -> types.Delta | None:
+  def apply(self, event: mailbox.Event) -> types.Delta | None:
+    """Takes an event from its mailbox."""
     if isinstance(event, mailbox.Cancelled):
       return None
     if isinstance(event, mailbox.Started):
@@ -191,7 +195,11 @@ class Generation:
       self._open.clear()
       self.failure = _readable(event)
       raise self.failure from event
-    choice, gained = event
+    return self._gain(*event)
+
+  def _gain(
+    self, choice: int, gained: Sequence[types.Token] | types.FinishReason
+  ) -> types.Delta | None:
     if choice not in self._open:
       return None  # what the device made after a stop string
     if isinstance(gained, types.FinishReason):
@@ -207,7 +215,8 @@ class Generation:
       self.reasons[choice] = delta.finish_reason
     return delta
 
-  def _collect(self, deltas: Sequence[types.Delta]) -> types.Completion:
+  def collect(self, deltas: Sequence[types.Delta]) -> types.Completion:
+    """What all of the deltas come to."""
     if self._open:
       raise types.ChatjaxError('The request was cancelled before its end.')
     return types.Completion(

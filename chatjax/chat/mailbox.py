@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -44,9 +45,13 @@ class Mailbox:
   """A sink that only queues, so that the engine never waits for a reader.
 
   One reader, which either blocks (`get`) or awaits (`aget`).
+
+  Args:
+    forward: takes the events of a mailbox that is not read by itself.
   """
 
-  def __init__(self):
+  def __init__(self, forward: Callable[[Event], None] | None = None):
+    self._forward = forward
     self._queue: queue.SimpleQueue[Event] = queue.SimpleQueue()
     self._waker: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
@@ -69,6 +74,9 @@ class Mailbox:
     self.put(error)
 
   def put(self, event: Event) -> None:
+    if self._forward is not None:
+      self._forward(event)
+      return
     self._queue.put(event)
     if self._waker is not None:
       loop, wake = self._waker

@@ -20,6 +20,7 @@ from chatjax.chat import choice_keys
 from chatjax.chat import chunks as chunks_lib
 from chatjax.chat import format as format_lib
 from chatjax.chat import generation
+from chatjax.chat import mailbox
 from chatjax.chat import outputs as outputs_lib
 from chatjax.chat import thinking
 from chatjax.chat import tool_list
@@ -57,9 +58,14 @@ class ChatFormat(Protocol):
   ) -> format_lib.Prompt: ...
 
 
-def new_id() -> str:
+def new_id(kind: str = 'chatcmpl') -> str:
   """Of a request that was never made before."""
-  return f'chatcmpl-{uuid.uuid4().hex}'
+  return f'{kind}-{uuid.uuid4().hex}'
+
+
+def new_seed() -> int:
+  """For a request that brings none."""
+  return secrets.randbits(64) + types.MIN_SEED
 
 
 class Session:
@@ -78,11 +84,9 @@ class Session:
     self.engine = engine
     self.tokenizer = tokenizer
     self.chat_format = chat_format
-    self._planner = outputs_lib.Planner(
-      tokenizer,
-      output_format,
-      compiler_lib.Compiler(tokenizer, vocab_size=engine.vocab_size),
-    )
+    compiler = compiler_lib.Compiler(tokenizer, vocab_size=engine.vocab_size)
+    self._planner = outputs_lib.Planner(tokenizer, output_format, compiler)
+    self._text_planner = outputs_lib.Planner(tokenizer, plain.PLAIN, compiler)
     self.model_id = model_id
     self.created = int(time.time())
     self._sampler_version = sampler_version
@@ -110,10 +114,49 @@ class Session:
     outputs = self._planner.plan(
       request, prompt=prompt.text, budget=thought.budget
     )
+    self._check_room(prompt.token_ids, 'messages')
     tokens = self._token_request(
       request, prompt.token_ids, request_id or new_id(), timeout_s
     )
-    tokens = dataclasses.replace(tokens, constraint=outputs.constraint)
+    return self._run(request, tokens, outputs, tag_ids=self._tag_ids)
+
+  def start_text(
+    self,
+    request: types.Request,
+    prompt_ids: tuple[int, ...],
+    *,
+    request_id: str,
+    timeout_s: float | None,
+    inbox: mailbox.Mailbox,
+  ) -> generation.Generation:
+    """Submits a request without messages; otherwise as `start`.
+
+    Args:
+      request: what is asked.
+      prompt_ids: what is continued. Whatever follows is text: no reasoning, no
+        calls; tokens that show nothing have log-probabilities, too.
+      request_id: from `new_id`.
+      timeout_s: after which it fails with 504.
+      inbox: of the generation.
+    """
+    self._check(request)
+    # What the model takes may be more than what the tokenizer can spell.
+    bound = min(self.engine.vocab_size, self.tokenizer.vocab_size)
+    _check_ids('prompt', prompt_ids, bound)
+    self._check_room(prompt_ids, 'prompt')
+    outputs = self._text_planner.plan(request, prompt='', budget=None)
+    tokens = self._token_request(request, prompt_ids, request_id, timeout_s)
+    return self._run(request, tokens, outputs, inbox, reports_hidden=True)
+
+  def _run(
+    self,
+    request: types.Request,
+    tokens: types.TokenRequest,
+    outputs: outputs_lib.Outputs,
+    inbox: mailbox.Mailbox | None = None,
+    **reading: Any,
+  ) -> generation.Generation:
+    """Submits tokens; `reading` is how a choice reads what comes of them."""
     hidden_ids = (
       self.tokenizer.control_ids | self.tokenizer.eos_ids | tokens.stop_ids
     )
@@ -123,15 +166,20 @@ class Session:
         self.tokenizer,
         request.sampling,
         hidden_ids=hidden_ids,
-        tag_ids=self._tag_ids,
         parser=outputs.parser(),
         call_ends=outputs.call_ends,
         is_named=outputs.is_named,
+        **reading,
       )
       for choice in range(request.n)
     ]
-    meta = self._meta(request, tokens)
-    running = generation.Generation(self.engine, tokens, meta, choices)
+    running = generation.Generation(
+      self.engine,
+      dataclasses.replace(tokens, constraint=outputs.constraint),
+      self._meta(request, tokens),
+      choices,
+      inbox,
+    )
     self._submit(running)
     return running
 
@@ -221,6 +269,17 @@ class Session:
       token_ids = getattr(request.sampling, param) or ()
       _check_ids(param, token_ids, self.engine.vocab_size)
 
+  def _check_room(self, prompt_ids: Sequence[int], param: str) -> None:
+    if len(prompt_ids) < self.engine.max_context:
+      return
+    raise types.RequestError(
+      f'The {param} {"is" if param == "prompt" else "are"} {len(prompt_ids)} '
+      f'tokens long; the context of {self.engine.max_context} tokens leaves no '
+      f'room for an answer. Shorten the {param}.',
+      param=param,
+      code='context_length_exceeded',
+    )
+
   def _token_request(
     self,
     request: types.Request,
@@ -229,22 +288,13 @@ class Session:
     timeout_s: float | None,
   ) -> types.TokenRequest:
     room = self.engine.max_context - len(prompt_ids)
-    if room < 1:
-      raise types.RequestError(
-        f'The messages are {len(prompt_ids)} tokens long; the context of '
-        f'{self.engine.max_context} tokens leaves no room for an answer. '
-        'Shorten the messages.',
-        param='messages',
-        code='context_length_exceeded',
-      )
     sampling = request.sampling
     eos_ids = frozenset() if sampling.ignore_eos else self.tokenizer.eos_ids
-    drawn = secrets.randbits(64) + types.MIN_SEED
     return types.TokenRequest(
       request_id=request_id,
       prompt_ids=prompt_ids,
       sampling=sampling,
-      seed=drawn if request.seed is None else request.seed,
+      seed=new_seed() if request.seed is None else request.seed,
       stop_ids=eos_ids | frozenset(sampling.stop_token_ids),
       max_tokens=min(sampling.max_tokens or room, room),
       n=request.n,

@@ -129,7 +129,9 @@ def prompt_logprobs(
     if entry is None
     else {
       str(one.id): response.PromptLogprob(
-        logprob=_shown(one.logprob), rank=one.rank, decoded_token=one.token
+        logprob=shown_logprob(one.logprob),
+        rank=one.rank,
+        decoded_token=one.token,
       )
       for one in (entry, *entry.top)
     }
@@ -141,10 +143,11 @@ def _token(entry: types.TokenLogprob) -> dict[str, Any]:
   return {
     'token': entry.token,
     'bytes': list(entry.bytes),
-    'logprob': _shown(entry.logprob),
+    'logprob': shown_logprob(entry.logprob),
   }
 
 
-def _shown(logprob: float) -> float:
+def shown_logprob(logprob: float) -> float:
+  """As JSON can hold it."""
   is_shown = math.isfinite(logprob) and logprob > LOWEST_LOGPROB
   return logprob if is_shown else LOWEST_LOGPROB
