@@ -24,6 +24,7 @@ from chatjax.serve import gate as gate_lib
 from chatjax.serve import guard
 from chatjax.serve import journal as journal_lib
 from chatjax.serve import metrics as metrics_lib
+from chatjax.serve import text_completions
 from chatjax.serve import timeouts as timeouts_lib
 from chatjax.serve import tools as tools_lib
 
@@ -66,14 +67,16 @@ def create_app(
   if allowed_hosts is not None:
     app.add_middleware(guard.HostGuard, allowed_hosts=allowed_hosts)
   metrics = metrics_lib.Metrics(session)
-  completions = completions_lib.Completions(
-    session,
-    limits=limits or limits_lib.Limits(),
-    timeouts=timeouts or timeouts_lib.Timeouts(),
-    gate=gate,
-    journal=journal_lib.Journal(session.engine, metrics.observe),
-  )
-  app.post('/v1/chat/completions')(completions.create)
+  shared = {
+    'limits': limits or limits_lib.Limits(),
+    'timeouts': timeouts or timeouts_lib.Timeouts(),
+    'gate': gate,
+    'journal': journal_lib.Journal(session.engine, metrics.observe),
+  }
+  chats = completions_lib.Completions(session, **shared)
+  app.post('/v1/chat/completions')(chats.create)
+  texts = text_completions.TextCompletions(session, **shared)
+  app.post('/v1/completions')(texts.create)
   _add_models(app, session)
   _add_tools(app, session, limits or limits_lib.Limits())
   _add_states(app, session, gate, metrics)

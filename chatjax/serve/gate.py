@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Protocol
 import weakref
 
 from starlette import types as asgi
 
 from chatjax import types
-from chatjax.chat import generation
 from chatjax.serve import answers
+
+
+class Running(Protocol):
+  """A request that can be ended; see `generation.Generation`."""
+
+  def fail(self, error: types.ChatjaxError) -> None: ...
 
 
 class Gate:
@@ -24,7 +30,7 @@ class Gate:
     self.num_inside = 0
     self._is_cleared = False
     # Weak: whoever is dropped on the way stops by that.
-    self._running: weakref.WeakSet[generation.Generation] = weakref.WeakSet()
+    self._running: weakref.WeakSet[Running] = weakref.WeakSet()
 
   def close(self) -> None:
     """Lets nobody else in. Safe in a signal handler."""
@@ -36,12 +42,12 @@ class Gate:
     for running in list(self._running):
       running.fail(_shutting_down())
 
-  def enter(self, running: generation.Generation) -> None:
+  def enter(self, running: Running) -> None:
     self._running.add(running)
     if self._is_cleared:  # it was being read in the meantime
       running.fail(_shutting_down())
 
-  def leave(self, running: generation.Generation) -> None:
+  def leave(self, running: Running) -> None:
     self._running.discard(running)
 
 

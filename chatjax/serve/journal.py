@@ -16,7 +16,6 @@ import logging
 
 from chatjax import types
 from chatjax.chat import generation
-from chatjax.chat import session as session_lib
 from chatjax.engine import stats
 
 _log = logging.getLogger(__name__)
@@ -61,9 +60,9 @@ class Journal:
     self._hearers: dict[str, Callable[[stats.Timeline], None]] = {}
     engine.listeners.append(self._hear)
 
-  def open(self) -> Entry:
+  def open(self, request_id: str) -> Entry:
     """Begins an entry, before its request is submitted."""
-    entry = Entry(self._write)
+    entry = Entry(self._write, request_id)
     loop = asyncio.get_running_loop()
     self._hearers[entry.request_id] = functools.partial(
       loop.call_soon_threadsafe, entry.hear
@@ -89,8 +88,10 @@ class Journal:
 class Entry:
   """One request's, until both halves are there."""
 
-  def __init__(self, write: Callable[[Visit, stats.Timeline], None]):
-    self.request_id = session_lib.new_id()
+  def __init__(
+    self, write: Callable[[Visit, stats.Timeline], None], request_id: str
+  ):
+    self.request_id = request_id
     self._write = write
     self._visit: Visit | None = None
     self._timeline: stats.Timeline | None = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from collections.abc import Callable
+from collections.abc import Iterator
 import json
 import logging
 import secrets
+from typing import Protocol
 
 from fastapi import sse
 import pydantic
@@ -15,8 +17,6 @@ from starlette import responses
 from starlette import types as asgi
 
 from chatjax import types
-from chatjax.chat import generation
-from chatjax.protocol import build
 from chatjax.protocol import errors
 
 _log = logging.getLogger(__name__)
@@ -25,12 +25,43 @@ KEEP_ALIVE = b': keep-alive\n\n'
 _SIZE_STEP = 128  # bytes
 
 
+class Named(Protocol):
+  """What is the same in all of an answer."""
+
+  id: str
+
+
+class Running(Protocol):
+  """What a stream asks of a request; see `generation.Generation`."""
+
+  num_cached: int
+  drafted: types.Drafted
+
+  @property
+  def meta(self) -> Named: ...
+
+  async def __anext__(self) -> types.Delta: ...
+
+
+class Chunks(Protocol):
+  """What makes deltas the chunks of an interface; see `build.ChunkBuilder`."""
+
+  def start(self) -> Iterator[pydantic.BaseModel]: ...
+
+  def add(self, delta: types.Delta) -> Iterator[pydantic.BaseModel]: ...
+
+  def end(
+    self, num_cached: int, drafted: types.Drafted
+  ) -> Iterator[pydantic.BaseModel]: ...
+
+
 class EventStream(responses.StreamingResponse):
   """A stream that ends for its readers' sake, too.
 
   Args:
     running: the request.
     first: its first delta.
+    chunks: makes chunks of deltas.
     keep_alive_s: silence after which a comment goes out; None is never.
     pads: whether chunks are padded, so that their sizes say less of the text.
     write_s: how long a reader may leave an event lying before it is cut off;
@@ -44,8 +75,9 @@ class EventStream(responses.StreamingResponse):
 
   def __init__(
     self,
-    running: generation.Generation,
+    running: Running,
     first: types.Delta | None,
+    chunks: Chunks,
     *,
     keep_alive_s: float | None,
     pads: bool,
@@ -54,7 +86,7 @@ class EventStream(responses.StreamingResponse):
   ):
     event = _padded_event if pads else _event
     super().__init__(
-      _events(running, first, event, keep_alive_s),
+      _events(running, first, chunks, event, keep_alive_s),
       headers={'Cache-Control': 'no-cache'},
     )
     self._write_s = write_s
@@ -89,13 +121,13 @@ class _TooSlow(Exception):
 
 
 async def _events(
-  running: generation.Generation,
+  running: Running,
   first: types.Delta | None,
+  chunks: Chunks,
   event: Callable[[pydantic.BaseModel], bytes],
   keep_alive_s: float | None,
 ) -> AsyncIterator[bytes]:
   """`first` was awaited before the status line went out."""
-  chunks = build.ChunkBuilder(running.meta)
   for chunk in chunks.start():
     yield event(chunk)
   try:
@@ -120,7 +152,7 @@ async def _events(
 
 
 async def _with_pulse(
-  running: generation.Generation, every_s: float | None
+  running: Running, every_s: float | None
 ) -> AsyncIterator[types.Delta | None]:
   """The deltas, and None after every `every_s` without one."""
   while True:

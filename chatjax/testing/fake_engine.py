@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import threading
 import time
+import types as types_lib
 
 from chatjax import types
 from chatjax.engine import stats
@@ -35,6 +36,7 @@ class FakeEngine:
 
   vocab_size = byte_tokenizer.ByteTokenizer.vocab_size
   fingerprint = 'fp_fake'
+  fingerprint_parts = types_lib.MappingProxyType({'engine': 'a script'})
   num_swapped = 0
   num_compilations = 0
   weight_bytes = 1000
@@ -171,6 +173,13 @@ class FakeEngine:
       self.totals.prompt_tokens += timeline.num_prompt
       self.totals.cached_tokens += timeline.num_cached
     sink.started(self._num_cached)
+    if request.prompt_logprobs is not None:
+      sink.prompt(
+        [
+          fake_prompt_token(one, request.prompt_logprobs)
+          for one in request.prompt_ids[1:]
+        ]
+      )
     scripts = [self._ids(request, choice) for choice in range(request.n)]
     start, last = 0, None
     while self._has_any(rows):
@@ -251,6 +260,14 @@ def fake_token(token_id: int, num_top: int) -> types.Token:
     for k in range(num_top)
   )
   return types.Token(id=token_id, logprob=-0.5 - token_id / 1024, top=top)
+
+
+def fake_prompt_token(token_id: int, num_top: int) -> types.PromptToken:
+  """As `fake_token`; the most likely one."""
+  one = fake_token(token_id, num_top)
+  return types.PromptToken(
+    id=token_id, logprob=one.logprob, rank=1, top=one.top
+  )
 
 
 def text_script(*texts: str, end: bool = True) -> Script:

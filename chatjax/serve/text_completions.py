@@ -1,0 +1,82 @@
+"""POST /v1/completions: texts that are continued."""
+
+from __future__ import annotations
+
+import functools
+
+from starlette import concurrency
+from starlette import requests
+from starlette import responses
+
+from chatjax.chat import session as session_lib
+from chatjax.chat import texts as texts_lib
+from chatjax.protocol import limits as limits_lib
+from chatjax.protocol import text_answer
+from chatjax.protocol import text_completion
+from chatjax.serve import answers
+from chatjax.serve import completions
+from chatjax.serve import gate as gate_lib
+from chatjax.serve import journal as journal_lib
+from chatjax.serve import timeouts as timeouts_lib
+from chatjax.serve import visit as visit_lib
+
+
+class TextCompletions:
+  """Answers requests for plain texts; every prompt has its line in the log."""
+
+  def __init__(
+    self,
+    session: session_lib.Session,
+    *,
+    limits: limits_lib.Limits,
+    timeouts: timeouts_lib.Timeouts,
+    gate: gate_lib.Gate,
+    journal: journal_lib.Journal,
+  ):
+    self._session = session
+    self._limits = limits
+    self._timeouts = timeouts
+    self._gate = gate
+    self._journal = journal
+
+  async def create(self, http: requests.Request) -> responses.Response:
+    """Answers one request, or raises `types.ChatjaxError`."""
+    body = await completions.read_json(http, self._limits.max_body_bytes)
+    asked = await concurrency.run_in_threadpool(
+      text_completion.parse_json, body, limits=self._limits
+    )
+    answer_id = session_lib.new_id('cmpl')
+    entries = [
+      self._journal.open(f'{answer_id}-{which}')
+      for which in range(len(asked.prompts))
+    ]
+    try:
+      # Tokenizing long prompts must not hold up other streams.
+      running = await concurrency.run_in_threadpool(
+        texts_lib.start,
+        self._session,
+        asked,
+        answer_id=answer_id,
+        request_ids=[entry.request_id for entry in entries],
+        timeout_s=self._timeouts.answer_s,
+      )
+    except BaseException:
+      for entry in entries:
+        self._journal.discard(entry)
+      raise
+    answering = visit_lib.Visit(
+      running,
+      list(zip(running.parts, entries, strict=True)),
+      self._gate,
+      request=asked.request,
+      user=asked.user,
+    )
+    answer = await visit_lib.answer(
+      http,
+      answering,
+      self._timeouts,
+      whole=functools.partial(text_answer.completion, running.meta),
+      chunks=text_answer.ChunkBuilder(running.meta),
+    )
+    answer.headers[answers.REQUEST_ID] = answer_id
+    return answer
