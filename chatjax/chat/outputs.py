@@ -49,7 +49,12 @@ class Planner:
     self._compiler = compiler
 
   def plan(
-    self, request: types.Request, *, prompt: str, budget: int | None
+    self,
+    request: types.Request,
+    *,
+    prompt: str,
+    budget: int | None,
+    can_think: bool = False,
   ) -> Outputs:
     """Compiles what binds the answer.
 
@@ -57,6 +62,8 @@ class Planner:
       request: what is asked.
       prompt: the rendered text.
       budget: tokens after which reasoning is closed.
+      can_think: whether reasoning may go before what is bound. A model that
+        was never taught to would hide there from its grammar, without end.
 
     Raises:
       types.RequestError: a grammar that cannot be enforced, or calls that this
@@ -66,7 +73,7 @@ class Planner:
     tail = prompt[-_PROMPT_TAIL:]
     return Outputs(
       parser=lambda: self.output_format.parser(tools, tail),
-      constraint=self._constraint(request, tools, tail, budget),
+      constraint=self._constraint(request, tools, tail, budget, can_think),
       call_ends=bool(tools) and not request.parallel_tool_calls,
       is_named=request.tool_choice.is_named,
     )
@@ -77,12 +84,14 @@ class Planner:
     tools: tuple[types.Tool, ...],
     tail: str,
     budget: int | None,
+    can_think: bool,
   ) -> Callable[[], types.Constraint] | None:
     grammar = self._grammar(request, tools)
     layers: list[Callable[[types.Constraint | None], types.Constraint]] = []
     tags = self.output_format.reasoning_tags
     is_open = self.output_format.parser(tools, tail).is_reasoning
-    if tags is not None and (grammar is not None or budget is not None):
+    is_bound = grammar is not None or budget is not None
+    if tags is not None and is_bound and (can_think or is_open):
       layers.append(self._thinking(tags, is_open, budget))
     if words := self._bad_words(request):
       layers.append(lambda inner: compose.BadWords(words, inner))

@@ -112,7 +112,10 @@ class Session:
     thought = self._thought(request)
     prompt = self._render(request, thought.variables)
     outputs = self._planner.plan(
-      request, prompt=prompt.text, budget=thought.budget
+      request,
+      prompt=prompt.text,
+      budget=thought.budget,
+      can_think=self._can_think,
     )
     self._check_room(prompt.token_ids, 'messages')
     tokens = self._token_request(
