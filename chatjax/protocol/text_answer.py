@@ -169,9 +169,11 @@ class _Positions:
     self._num_chars = 0
 
   def next(self, data: bytes) -> int:
-    """The place of the token of these bytes."""
-    start = self._num_chars
-    self._num_chars += len(self._detokenizer.feed(data))
+    """The place of the token of these bytes: where its first one shows."""
+    self._num_chars += len(self._detokenizer.feed(data[:1]))
+    is_whole = bool(data) and not self._detokenizer.is_open
+    start = self._num_chars - is_whole
+    self._num_chars += len(self._detokenizer.feed(data[1:]))
     return start
 
 

@@ -129,17 +129,18 @@ def test_choices_of_prompts():
 def test_offsets_count_characters():
   entries = [
     entry('<bos>', data=b''), entry('é'), entry('?', data=b'\xe2\x82'),
-    entry('?', data=b'\xac!'), entry('𝄞'), entry('x'), entry('<e>', data=b''),
+    entry('?', data=b'\xac!'), entry('𝄞'), entry('?', data=b'\xc3'),
+    entry('x'), entry('<e>', data=b''),
   ]  # fmt: skip
-  got = whole(meta(), result(choice('é€!𝄞x', entries)))['choices'][0]
-  assert got['logprobs']['text_offset'] == [0, 0, 1, 1, 3, 4, 5]
+  got = whole(meta(), result(choice('é€!𝄞\ufffdx', entries)))['choices'][0]
+  assert got['logprobs']['text_offset'] == [0, 0, 1, 1, 3, 4, 5, 6]
   chunks = streamed(
     meta(),
     types.Delta(choice=0, text='é', logprobs=tuple(entries[:3])),
-    types.Delta(choice=0, text='€!𝄞x', logprobs=tuple(entries[3:])),
+    types.Delta(choice=0, text='€!𝄞\ufffdx', logprobs=tuple(entries[3:])),
   )
   offsets = [one['choices'][0]['logprobs']['text_offset'] for one in chunks]
-  assert offsets == [[0, 0, 1], [1, 3, 4, 5]]
+  assert offsets == [[0, 0, 1], [1, 3, 4, 5, 6]]
 
 
 def test_alternatives():
