@@ -22,6 +22,7 @@ from chatjax import types
 from chatjax.chat import chunks as chunks_lib
 from chatjax.chat import format as format_lib
 from chatjax.chat import named_formats
+from chatjax.chat import replay as replay_lib
 from chatjax.chat import session as session_lib
 from chatjax.chat.parsers import formats
 from chatjax.ckpt import home as home_lib
@@ -35,6 +36,8 @@ from chatjax.protocol import python_body
 from chatjax.protocol import request as request_lib
 from chatjax.protocol import response
 from chatjax.sampling import keys
+from chatjax.store import opening
+from chatjax.store import store as store_lib
 from chatjax.text import tokenizer as tokenizer_lib
 
 _log = logging.getLogger(__name__)
@@ -91,6 +94,28 @@ class Chat:
     _refuse_stream(params)
     return self.session.stream(self._parse(messages, params, stream=True))
 
+  def stored(self, completion_id: str) -> dict[str, Any]:
+    """A kept answer, as OpenAI's object.
+
+    Raises:
+      types.RequestError: there is none of that id.
+    """
+    found = self.session.keeper.store.get(completion_id)
+    if found is None:
+      raise store_lib.not_found(completion_id)
+    return found
+
+  def replay(self, completion_id: str) -> replay_lib.Report:
+    """Draws a kept answer again and says whether it is the same.
+
+    Raises:
+      types.RequestError: there is none of that id.
+    """
+    provenance = self.session.keeper.store.provenance(completion_id)
+    if provenance is None:
+      raise store_lib.not_found(completion_id)
+    return replay_lib.replay(self.session, provenance)
+
   def close(self) -> None:
     """Stops the engine; running answers get an error."""
     self.session.engine.close()
@@ -126,6 +151,7 @@ def load(
   config: config_lib.EngineConfig | None = None,
   accept_license: bool = False,
   output_format: str | None = None,
+  store: str | None = None,
   progress: Progress = _silent,
   **engine_fields: Any,
 ) -> Chat:
@@ -137,6 +163,8 @@ def load(
     output_format: how the model writes calls and reasoning, a name of
       `chatjax.chat.parsers.formats`; None is what the registry or the chat
       template says.
+    store: URL of the database for answers with `store=True`, such as
+      'sqlite:///answers.db'; None is a file in `CHATJAX_HOME`.
     accept_license: accept the terms of the weights, where they want that.
     progress: called as (what, done, total).
     **engine_fields: fields of `EngineConfig` that replace those of `config`,
@@ -186,6 +214,7 @@ def load(
       or entry.output_format
       or formats.detect(chat_format.template_source)
     ),
+    open_store=lambda: opening.open_store(store, home),
   )
   return Chat(session)
 

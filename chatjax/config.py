@@ -293,10 +293,13 @@ class Config:
   Attributes:
     output_format: how the model writes calls and reasoning; None is what its
       registry entry or chat template says.
+    store: URL of the database of stored answers; None is a file in
+      `CHATJAX_HOME`.
   """
 
   model: str = 'qwen2.5-coder-0.5b-instruct'
   output_format: str | None = None
+  store: str | None = None
   engine: EngineConfig = EngineConfig()
   serve: ServeConfig = ServeConfig()
 

@@ -30,18 +30,33 @@ field.
 `a.b` is a field of an object, `a[]` is any entry of an array. Sizes
 and counts are those of a server that was not told otherwise.
 """
+TEXTS = """
+## Plain texts
+
+What [POST /v1/completions](completions.md) takes:
+"""
 COLUMNS = '| field | here | allowed | what it does |\n|---|---|---|---|\n'
 
 
 def render() -> str:
   """The page."""
-  rows = parameters.TABLE
+  rows, texts = parameters.TABLE, parameters.TEXT_TABLE
+  shared = {row.path for row in rows} - {'max_tokens', 'logprobs'}
   return (
     f"{HEAD}\n## OpenAI's\n\n{COLUMNS}"
     + _lines(row for row in rows if not row.is_extension)
     + f'\n## Further ones\n\n{COLUMNS}'
     + _lines(row for row in rows if row.is_extension)
+    + f'{TEXTS}\n{COLUMNS}'
+    + _lines(row for row in texts if row.path not in shared)
+    + '\nand, as above, '
+    + ', '.join(_tops(row for row in texts if row.path in shared))
+    + '.\n'
   )
+
+
+def _tops(rows: Iterable[parameters.Parameter]) -> Iterable[str]:
+  return (f'`{row.path}`' for row in rows if '.' not in row.path)
 
 
 def _lines(rows: Iterable[parameters.Parameter]) -> str:

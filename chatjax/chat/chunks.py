@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from chatjax.chat import generation
+from chatjax.chat import keeper as keeper_lib
 from chatjax.protocol import build
 from chatjax.protocol import response
 
@@ -17,9 +18,9 @@ class ChunkStream:
   closed, and the request is in the engine already.
   """
 
-  def __init__(self, running: generation.Generation):
+  def __init__(self, running: generation.Generation, keeper: keeper_lib.Keeper):
     self._running = running
-    self._chunks = _chunks(running)
+    self._chunks = _chunks(running, keeper)
 
   def close(self) -> None:
     """Stops the model, from any thread; the iteration then ends."""
@@ -40,11 +41,15 @@ class ChunkStream:
 
 
 def _chunks(
-  running: generation.Generation,
+  running: generation.Generation, keeper: keeper_lib.Keeper
 ) -> Iterator[response.ChatCompletionChunk]:
   with running:
     chunks = build.ChunkBuilder(running.meta)
     yield from chunks.start()
+    deltas = []
     for delta in running:
+      if running.source.store:
+        deltas.append(delta)
       yield from chunks.add(delta)
+    keeper.keep_streamed(running, deltas)
     yield from chunks.end(running.num_cached, running.drafted)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import threading
+from typing import Any
 from typing import Protocol
 from typing import Self
 import weakref
@@ -24,6 +26,7 @@ class Engine(Protocol):
 
   Attributes:
     fingerprint: changes whenever the same seed may give other tokens.
+    fingerprint_parts: what it is made of.
     is_alive: False once the engine can serve nothing more.
     error: why it is not alive.
     totals: what it has done.
@@ -39,6 +42,7 @@ class Engine(Protocol):
   vocab_size: int
   max_context: int
   fingerprint: str
+  fingerprint_parts: Mapping[str, Any]
 
   @property
   def is_alive(self) -> bool: ...
@@ -92,6 +96,8 @@ class Generation:
     drafted: what became of guessed tokens so far.
     reasons: why choices have ended, by choice.
     failure: what ended it before its end.
+    request: what the engine was asked.
+    source: what that came of.
   """
 
   def __init__(
@@ -101,8 +107,12 @@ class Generation:
     meta: response.Meta,
     choices: Sequence[choice_lib.ChoiceAssembler],
     inbox: mailbox.Mailbox | None = None,
+    *,
+    source: types.Request,
   ):
     self.meta = meta
+    self.request = request
+    self.source = source
     self.num_cached = 0
     self.prompt_tokens: tuple[types.PromptToken, ...] | None = None
     self.num_generated = 0
@@ -110,7 +120,6 @@ class Generation:
     self.reasons: dict[int, types.FinishReason] = {}
     self.failure: types.ChatjaxError | None = None
     self._engine = engine
-    self._request = request
     self._choices = choices
     self._open = set(range(len(choices)))
     self._mailbox = inbox or mailbox.Mailbox()
@@ -124,19 +133,19 @@ class Generation:
 
   def submit(self) -> None:
     """Hands the request to the engine; raises `types.RequestError`."""
-    self._engine.submit(self._request, self._mailbox)
+    self._engine.submit(self.request, self._mailbox)
 
   def cancel(self) -> None:
     """Stops all choices, from any thread; the iteration then ends."""
     self._is_cancelled.set()
     if self._open:
-      self._engine.cancel(self._request.request_id)
+      self._engine.cancel(self.request.request_id)
       self._mailbox.put(mailbox.Cancelled())
 
   def fail(self, error: types.ChatjaxError) -> None:
     """Stops all choices, from any thread; the reader is raised `error`."""
     if self._open:
-      self._engine.cancel(self._request.request_id)
+      self._engine.cancel(self.request.request_id)
       self._mailbox.put(error)
 
   def result(self) -> types.Completion:
@@ -207,7 +216,7 @@ class Generation:
     else:
       delta = self._choices[choice].add(gained)
       if delta and delta.finish_reason:
-        self._engine.cancel(self._request.request_id, choice)
+        self._engine.cancel(self.request.request_id, choice)
     if delta:
       self.num_generated += len(delta.token_ids)
     if delta and delta.finish_reason:

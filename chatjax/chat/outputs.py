@@ -92,6 +92,7 @@ class Planner:
     is_open = self.output_format.parser(tools, tail).is_reasoning
     is_bound = grammar is not None or budget is not None
     if tags is not None and is_bound and (can_think or is_open):
+      compose.prepare(self._tokenizer, tags)
       layers.append(self._thinking(tags, is_open, budget))
     if words := self._bad_words(request):
       layers.append(lambda inner: compose.BadWords(words, inner))

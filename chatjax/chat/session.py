@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from chatjax.chat import choice_keys
 from chatjax.chat import chunks as chunks_lib
 from chatjax.chat import format as format_lib
 from chatjax.chat import generation
+from chatjax.chat import keeper as keeper_lib
 from chatjax.chat import mailbox
 from chatjax.chat import outputs as outputs_lib
 from chatjax.chat import thinking
@@ -31,6 +33,7 @@ from chatjax.grammar import compiler as compiler_lib
 from chatjax.protocol import build
 from chatjax.protocol import errors
 from chatjax.protocol import response
+from chatjax.store import store as store_lib
 from chatjax.text import tokenizer as tokenizer_lib
 
 
@@ -80,6 +83,7 @@ class Session:
     model_id: str,
     sampler_version: int,
     output_format: formats.OutputFormat = plain.PLAIN,
+    open_store: Callable[[], store_lib.Store] | None = None,
   ):
     self.engine = engine
     self.tokenizer = tokenizer
@@ -90,6 +94,9 @@ class Session:
     self.model_id = model_id
     self.created = int(time.time())
     self._sampler_version = sampler_version
+    self.keeper = keeper_lib.Keeper(
+      open_store, fingerprint_parts=engine.fingerprint_parts
+    )
 
   def start(
     self,
@@ -97,6 +104,7 @@ class Session:
     *,
     request_id: str | None = None,
     timeout_s: float | None = None,
+    prompt: format_lib.Prompt | None = None,
   ) -> generation.Generation:
     """Submits a request.
 
@@ -104,13 +112,15 @@ class Session:
       request: what is asked.
       request_id: from `new_id`, where it has to be known before.
       timeout_s: after which it fails with 504.
+      prompt: in place of what its messages come to.
 
     Raises:
       types.RequestError: it cannot be served as it stands.
     """
     self._check(request)
     thought = self._thought(request)
-    prompt = self._render(request, thought.variables)
+    if prompt is None:
+      prompt = self._render(request, thought.variables)
     outputs = self._planner.plan(
       request,
       prompt=prompt.text,
@@ -182,6 +192,7 @@ class Session:
       self._meta(request, tokens),
       choices,
       inbox,
+      source=request,
     )
     self._submit(running)
     return running
@@ -216,11 +227,13 @@ class Session:
   def create(self, request: types.Request) -> response.ChatCompletion:
     """Answers as a whole."""
     running = self.start(request)
-    return build.completion(running.meta, running.result())
+    result = running.result()
+    answer = build.completion(running.meta, result)
+    return self.keeper.keep(running, result, answer)
 
   def stream(self, request: types.Request) -> chunks_lib.ChunkStream:
     """Answers in chunks; closing or dropping the stream stops the model."""
-    return chunks_lib.ChunkStream(self.start(request))
+    return chunks_lib.ChunkStream(self.start(request), self.keeper)
 
   def _submit(self, running: generation.Generation) -> None:
     try:
@@ -268,6 +281,7 @@ class Session:
       raise errors.model_not_found(request.model, self.model_id)
     if not self.engine.is_alive:
       raise _stopped()
+    self.keeper.check(request)
     for param in ('logit_bias', 'stop_token_ids', 'allowed_token_ids'):
       token_ids = getattr(request.sampling, param) or ()
       _check_ids(param, token_ids, self.engine.vocab_size)

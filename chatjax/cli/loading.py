@@ -20,6 +20,7 @@ def load(
       config=config.engine,
       accept_license=accept_license,
       output_format=config.output_format,
+      store=config.store,
       progress=bars.report,
     )
   return chat.session

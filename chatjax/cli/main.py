@@ -19,6 +19,7 @@ COMMANDS = {
   'bench': 'Measures speed and memory on this machine.',
   'bench serve': 'Measures a server that speaks the interface, over HTTP.',
   'verify': 'Tries the seed contract for a minute; prints a verdict to quote.',
+  'replay': 'Draws a stored answer again; says whether it is the same.',
   'models': 'Lists the models and what of them is on this machine.',
   'version': 'Prints the versions of chatjax and what it stands on.',
 }

@@ -61,6 +61,15 @@ def define(values: flags.FlagValues) -> None:
   )  # fmt: skip
 
 
+def define_store(values: flags.FlagValues) -> None:
+  """Adds --store."""
+  flags.DEFINE_string(
+    'store', None, 'Database of stored answers, as in sqlite:///FILE or'
+    ' postgresql+psycopg://USER@HOST/NAME. Default: a file in CHATJAX_HOME.',
+    flag_values=values,
+  )  # fmt: skip
+
+
 def config(values: flags.FlagValues) -> config_lib.Config:
   """Flags beat --set, --set beats --config, --config beats the defaults.
 
@@ -70,8 +79,9 @@ def config(values: flags.FlagValues) -> config_lib.Config:
   overrides = list(values['set'].value or ())
   if values['model'].value is not None:
     overrides.append(f'model={values["model"].value}')
-  if values['output_format'].value is not None:
-    overrides.append(f'output_format={values["output_format"].value}')
+  for name in ('output_format', 'store'):
+    if name in values and values[name].value is not None:
+      overrides.append(f'{name}={values[name].value}')
   overrides += [
     f'engine.{name}={values[name].value}'
     for name in _ENGINE_FLAGS

@@ -28,6 +28,7 @@ _SERVE_FLAGS = (
 
 def define(values: flags.FlagValues) -> None:
   options.define(values)
+  options.define_store(values)
   defaults = config_lib.ServeConfig()
   flags.DEFINE_string(
     'host', None, f'Address to listen on. Default: {defaults.host}.',

@@ -100,6 +100,7 @@ class CreateChatCompletion(Create):
   prediction: options.Prediction | None = None
   modalities: options.Modalities | None = None
   metadata: metadata_lib.Metadata = pydantic.Field(default_factory=dict)
+  store: bool = False
   service_tier: (
     Literal['auto', 'default', 'flex', 'priority', 'fast'] | None
   ) = None

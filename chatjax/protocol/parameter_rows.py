@@ -217,8 +217,8 @@ R moderation |
   There is no moderation here.
 I metadata | object of up to 16 strings
   Returned with the answer. Keys of 1 to 64, values of up to 512 characters.
-R store | false
-  Answers are not stored.
+I store | boolean
+  Whether the answer is kept: GET /v1/chat/completions lists what was.
 M service_tier | auto, default, flex, priority, fast
   Position in the queue: flex is one step behind, priority (or fast) one ahead.
 M prompt_cache_key | string of up to {max_key_chars} characters

@@ -96,7 +96,6 @@ REFUSED = frozenset(row.path for row in TABLE if row.status is Status.REFUSED)
 # Values that are accepted, since they ask for nothing that is not done.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
   'messages[].annotations': ([],),
-  'store': (False,),
 }
 
 

@@ -108,6 +108,8 @@ def _to_request(
     continue_final_message=create.continue_final_message,
     prompt_logprobs=create.prompt_logprobs,
     metadata=create.metadata,
+    store=create.store,
+    given=given if create.store else {},
     service_tier=_service_tier(create),
   )
 

@@ -167,11 +167,16 @@ class Usage(Model):
 
 
 class Provenance(Model):
-  """What it takes to draw the same tokens again."""
+  """What it takes to draw the same tokens again.
+
+  Attributes:
+    store_error: why the answer was not stored, if it was to be.
+  """
 
   seed: int
   choice_keys: list[str]
   sampler_version: int
+  store_error: str | None = None
 
 
 class PromptLogprob(Model):

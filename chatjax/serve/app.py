@@ -24,6 +24,7 @@ from chatjax.serve import gate as gate_lib
 from chatjax.serve import guard
 from chatjax.serve import journal as journal_lib
 from chatjax.serve import metrics as metrics_lib
+from chatjax.serve import stored
 from chatjax.serve import text_completions
 from chatjax.serve import timeouts as timeouts_lib
 from chatjax.serve import tools as tools_lib
@@ -77,6 +78,7 @@ def create_app(
   app.post('/v1/chat/completions')(chats.create)
   texts = text_completions.TextCompletions(session, **shared)
   app.post('/v1/completions')(texts.create)
+  stored.add_routes(app, session.keeper, limits or limits_lib.Limits())
   _add_models(app, session)
   _add_tools(app, session, limits or limits_lib.Limits())
   _add_states(app, session, gate, metrics)

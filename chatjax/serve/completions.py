@@ -15,9 +15,11 @@ from chatjax.protocol import build
 from chatjax.protocol import errors
 from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import request as request_lib
+from chatjax.protocol import response
 from chatjax.serve import answers
 from chatjax.serve import gate as gate_lib
 from chatjax.serve import journal as journal_lib
+from chatjax.serve import sse
 from chatjax.serve import timeouts as timeouts_lib
 from chatjax.serve import visit as visit_lib
 
@@ -64,11 +66,23 @@ class Completions:
       http,
       answering,
       self._timeouts,
-      whole=functools.partial(build.completion, running.meta),
+      whole=functools.partial(self._whole, running),
       chunks=build.ChunkBuilder(running.meta),
+      keep=self._keep_of(running),
     )
     answer.headers[answers.REQUEST_ID] = entry.request_id
     return answer
+
+  def _whole(
+    self, running: generation.Generation, result: types.Completion
+  ) -> response.ChatCompletion:
+    answer = build.completion(running.meta, result)
+    return self._session.keeper.keep(running, result, answer)
+
+  def _keep_of(self, running: generation.Generation) -> sse.Keep | None:
+    if not running.source.store:
+      return None
+    return functools.partial(self._session.keeper.keep_streamed, running)
 
   def _start(
     self, body: bytes, request_id: str

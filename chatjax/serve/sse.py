@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import json
 import logging
 import secrets
@@ -13,6 +14,7 @@ from typing import Protocol
 
 from fastapi import sse
 import pydantic
+from starlette import concurrency
 from starlette import responses
 from starlette import types as asgi
 
@@ -23,6 +25,9 @@ _log = logging.getLogger(__name__)
 DONE = sse.format_sse_event(data_str='[DONE]')
 KEEP_ALIVE = b': keep-alive\n\n'
 _SIZE_STEP = 128  # bytes
+
+# Keeps the whole of a stream; blocks; says why it could not.
+Keep = Callable[[Sequence[types.Delta]], str | None]
 
 
 class Named(Protocol):
@@ -62,6 +67,8 @@ class EventStream(responses.StreamingResponse):
     running: the request.
     first: its first delta.
     chunks: makes chunks of deltas.
+    keep: is given all deltas before the last event; a comment says why, if the
+      answer could not be kept.
     keep_alive_s: silence after which a comment goes out; None is never.
     pads: whether chunks are padded, so that their sizes say less of the text.
     write_s: how long a reader may leave an event lying before it is cut off;
@@ -79,6 +86,7 @@ class EventStream(responses.StreamingResponse):
     first: types.Delta | None,
     chunks: Chunks,
     *,
+    keep: Keep | None,
     keep_alive_s: float | None,
     pads: bool,
     write_s: float | None,
@@ -86,7 +94,7 @@ class EventStream(responses.StreamingResponse):
   ):
     event = _padded_event if pads else _event
     super().__init__(
-      _events(running, first, chunks, event, keep_alive_s),
+      _events(running, first, chunks, event, keep_alive_s, keep),
       headers={'Cache-Control': 'no-cache'},
     )
     self._write_s = write_s
@@ -126,10 +134,12 @@ async def _events(
   chunks: Chunks,
   event: Callable[[pydantic.BaseModel], bytes],
   keep_alive_s: float | None,
+  keep: Keep | None,
 ) -> AsyncIterator[bytes]:
   """`first` was awaited before the status line went out."""
   for chunk in chunks.start():
     yield event(chunk)
+  deltas = [first] if first else []
   try:
     for chunk in chunks.add(first) if first else ():
       yield event(chunk)
@@ -137,6 +147,8 @@ async def _events(
       if delta is None:
         yield KEEP_ALIVE
         continue
+      if keep is not None:
+        deltas.append(delta)
       for chunk in chunks.add(delta):
         yield event(chunk)
   except types.ChatjaxError as error:
@@ -146,6 +158,10 @@ async def _events(
     body = errors.body(errors.as_request_error(error))
     yield sse.format_sse_event(data_str=json.dumps(body))
     return
+  if keep is not None:
+    fault = await concurrency.run_in_threadpool(keep, deltas)
+    if fault is not None:
+      yield f': not stored: {" ".join(fault.split())}\n\n'.encode()
   for chunk in chunks.end(running.num_cached, running.drafted):
     yield event(chunk)
   yield DONE

@@ -10,6 +10,7 @@ from typing import Any
 from typing import TypeVar
 
 import pydantic
+from starlette import concurrency
 from starlette import requests
 from starlette import responses
 
@@ -83,6 +84,7 @@ async def answer(
   *,
   whole: Callable[[Any], pydantic.BaseModel],
   chunks: sse.Chunks,
+  keep: sse.Keep | None = None,
 ) -> responses.Response:
   """Answers, or raises `types.ChatjaxError`.
 
@@ -92,13 +94,15 @@ async def answer(
     timeouts: how long it may take.
     whole: makes the answer of what all of it comes to.
     chunks: makes those of a stream.
+    keep: see `sse.EventStream`.
   """
   running, status = visit.running, CLIENT_LEFT
   try:
     if not visit.request.stream:
       result = await _while_connected(http, running.aresult())
       status = OK
-      return answers.model(whole(result))
+      # Building a long answer, or keeping one, must not hold up streams.
+      return answers.model(await concurrency.run_in_threadpool(whole, result))
     # The first output decides the status: an early failure is not a 200.
     first = await _while_connected(http, anext(running, None))
     status = None  # the stream goes on
@@ -106,6 +110,7 @@ async def answer(
       running,
       first,
       chunks,
+      keep=keep,
       keep_alive_s=timeouts.keep_alive_s,
       pads=visit.request.include_obfuscation,
       write_s=timeouts.write_s,

@@ -41,8 +41,8 @@ class Provenance:
     return digest(self.output_ids, self.logprob_bits)
 
   def as_json(self) -> str:
-    fields = {**dataclasses.asdict(self), 'digest': self.digest}
-    return json.dumps(fields, ensure_ascii=False, sort_keys=True)
+    fields = {**vars(self), 'digest': self.digest}
+    return json.dumps(plain(fields), ensure_ascii=False, sort_keys=True)
 
   @classmethod
   def from_json(cls, text: str) -> Provenance:
@@ -95,6 +95,11 @@ class Page:
 
   data: tuple[dict[str, Any], ...]
   has_more: bool
+
+
+def plain(value: Any) -> Any:
+  """As it comes back from JSON: tuples as lists, mappings as dicts."""
+  return json.loads(json.dumps(value, default=dict))
 
 
 def digest(

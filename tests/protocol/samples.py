@@ -87,6 +87,7 @@ PLAIN = {
   'frequency_penalty': 0.5, 'logit_bias': {'5': 1.5}, 'logprobs': True,
   'top_logprobs': 3, 'parallel_tool_calls': True, 'reasoning_effort': 'low',
   'verbosity': 'low', 'modalities': ['text'], 'metadata': {'a': 'b'},
+  'store': True,
   'service_tier': 'flex', 'prompt_cache_key': 'k',
   'prompt_cache_options': {'mode': 'implicit'},
   'prompt_cache_retention': '24h', 'safety_identifier': 's', 'user': 'u',

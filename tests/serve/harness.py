@@ -14,6 +14,7 @@ from chatjax.chat import session as session_lib
 from chatjax.serve import app as app_lib
 from chatjax.serve import gate as gate_lib
 from chatjax.serve import server
+from chatjax.store import store as store_lib
 from chatjax.testing import byte_tokenizer
 from chatjax.testing import fake_engine
 
@@ -25,7 +26,7 @@ class Served:
 
   def __init__(
     self, script=None, *, api_key=None, limits=None, timeouts=None,
-    engine=None, session=None, **engine_args,
+    engine=None, session=None, store=None, **engine_args,
   ):  # fmt: skip
     if session is not None:
       engine = session.engine
@@ -37,6 +38,7 @@ class Served:
       byte_tokenizer.ByteChatFormat(),
       model_id='tiny',
       sampler_version=1,
+      open_store=store and (lambda: store_lib.Store.in_file(store)),
     )
     app = app_lib.create_app(
       session,

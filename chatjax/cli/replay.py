@@ -1,0 +1,79 @@
+"""`chatjax replay`: draws a stored answer again and compares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+
+from absl import flags
+
+from chatjax import types
+from chatjax.chat import replay as replay_lib
+from chatjax.ckpt import home as home_lib
+from chatjax.cli import flagset
+from chatjax.cli import loading
+from chatjax.cli import options
+from chatjax.store import opening
+from chatjax.store import records
+
+USAGE = 'chatjax replay ID [flags]'
+IDENTICAL, DIFFERENT = 0, 3
+
+
+def define(values: flags.FlagValues) -> None:
+  options.define(values)
+  options.define_store(values)
+
+
+def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
+  if len(arguments) != 1:
+    raise flagset.UsageError('Give the id of one stored completion.')
+  config = options.config(values)
+  store = opening.open_store(config.store, home_lib.home())
+  stored = store.get(arguments[0])
+  if stored is None:
+    raise types.ChatjaxError(
+      f'There is no stored completion {arguments[0]!r} in this store.'
+    )
+  try:
+    provenance = store.provenance(arguments[0])
+  except ValueError as error:
+    raise types.ChatjaxError(str(error)) from None
+  if values['model'].value is None:
+    config = dataclasses.replace(config, model=stored['model'])
+  session = loading.load(config, accept_license=values['accept_license'].value)
+  try:
+    report = replay_lib.replay(session, provenance)
+  finally:
+    session.engine.close()
+  print(describe(report, provenance))
+  return IDENTICAL if report.is_identical else DIFFERENT
+
+
+def describe(report: replay_lib.Report, provenance: records.Provenance) -> str:
+  """The verdict, and what may explain it."""
+  lines = []
+  if report.is_identical:
+    lines.append(
+      f'identical: {report.num_tokens} tokens and their log-probabilities,'
+      f' bit for bit (digest {provenance.digest[:16]}).'
+    )
+  else:
+    one = report.difference
+    lines.append(
+      f'different: choice {one.choice} from token {one.position} on; kept'
+      f' {_told(one.kept)}, drawn {_told(one.drawn)}.'
+    )
+  for name, (then, now) in report.changed_parts.items():
+    lines.append(f'fingerprint, {name}: {then} then, {now} now.')
+  if not report.is_same_prompt:
+    lines.append(
+      'The messages render to other tokens now; those that were kept were used.'
+    )
+  return '\n'.join(lines)
+
+
+def _told(token: tuple[int, str] | None) -> str:
+  if token is None:
+    return 'no token'
+  return f'token {token[0]} (log-probability bits {token[1]})'
