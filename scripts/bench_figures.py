@@ -23,6 +23,14 @@ METRICS: Metrics = {
     'all streams, whole, tok/s',
     'all tokens over all the time, prefill included',
   ),
+  'edit_1': (
+    'one stream that edits code, tok/s',
+    'tokens after the first arrival',
+  ),
+  'quote_1': (
+    'one stream that quotes, tok/s',
+    'tokens after the first arrival',
+  ),
   'prefill': (
     'prefill, tok/s',
     'prompt tokens over the time to the first token',
@@ -52,6 +60,8 @@ def figures(
   one: peers.Timeline,
   crowd: Sequence[peers.Timeline],
   long: peers.Timeline,
+  edited: peers.Timeline,
+  quoted: peers.Timeline,
 ) -> dict[str, float | None]:
   """All figures of one peer in one round.
 
@@ -59,6 +69,8 @@ def figures(
     one: a single answer.
     crowd: answers that were asked for at the same time.
     long: one token after a long prompt.
+    edited: a single answer that repeats code of its prompt.
+    quoted: a single answer that repeats a text of its prompt.
   """
   whole_s = max(line.last_s for line in crowd)
   return {
@@ -66,6 +78,8 @@ def figures(
     'decode_n': decode_rate(crowd),
     'total_n': sum(line.arrivals[-1][1] for line in crowd) / whole_s,
     'prefill': long.prompt_tokens / long.first_s,
+    'edit_1': decode_rate([edited]),
+    'quote_1': decode_rate([quoted]),
     'ttft_n_s': statistics.median(line.first_s for line in crowd),
     'long_prompt_tokens': long.prompt_tokens,
   }

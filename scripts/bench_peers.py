@@ -9,9 +9,10 @@
 Needs the `[dev]` extra, and `[parity]` in the interpreter of --oracle_python.
 With --http it measures servers alone, as scripts/bench_http.py says.
 
-Every round asks every peer for (a) one answer, (b) eight answers at once and
-(c) the first token after a long prompt; all peers stay loaded, one works at
-a time. Prompts differ by stream and by round, so no prefix cache helps;
+Every round asks every peer for (a) one answer, (b) eight answers at once,
+(c) the first token after a long prompt, and (d) one answer that edits code and
+one that quotes a text, where chatjax guesses ahead; all peers stay loaded, one
+works at a time. Prompts differ by stream and by round, so no prefix cache helps;
 answers are greedy and forced to `--max_tokens` tokens. Figures are medians
 over rounds, ratios are medians of the rounds' ratios.
 
@@ -39,6 +40,7 @@ from absl import app
 from absl import flags
 import bench_figures
 import bench_http
+import bench_repeats
 import peers
 import plot_http
 import processes
@@ -126,7 +128,9 @@ def measure(peer: peers.Peer, round_number: int) -> dict[str, float | None]:
   (one,) = peer.run([single], _MAX_TOKENS.value)
   crowd = peer.run(several, _MAX_TOKENS.value)
   (long,) = peer.run([long_prompt(round_number)], 1)
-  return bench_figures.figures(one, crowd, long)
+  (edited,) = peer.run([bench_repeats.edit(round_number)], _MAX_TOKENS.value)
+  (quoted,) = peer.run([bench_repeats.quote(round_number)], _MAX_TOKENS.value)
+  return bench_figures.figures(one, crowd, long, edited, quoted)
 
 
 def start_chatjax() -> peers.Peer:
