@@ -12,9 +12,9 @@ With --http it measures servers alone, as scripts/bench_http.py says.
 Every round asks every peer for (a) one answer, (b) eight answers at once,
 (c) the first token after a long prompt, and (d) one answer that edits code and
 one that quotes a text, where chatjax guesses ahead; all peers stay loaded, one
-works at a time. Prompts differ by stream and by round, so no prefix cache helps;
-answers are greedy and forced to `--max_tokens` tokens. Figures are medians
-over rounds, ratios are medians of the rounds' ratios.
+works at a time. Prompts differ by stream and by round, so no prefix cache
+helps; answers are greedy and forced to `--max_tokens` tokens. Figures are
+medians over rounds, ratios are medians of the rounds' ratios.
 
 `transformers` runs in float32: that is what it makes of a GGUF file, torch has
 no int8 path for it, and without bfloat16 instructions in the processor the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_CODE = '''def total(prices, discounts):
+_CODE = """def total(prices, discounts):
     result = 0
     for price, discount in zip(prices, discounts):
         if price is None:
@@ -17,7 +17,7 @@ def average(prices, discounts):
     if not prices:
         return 0
     return total(prices, discounts) / len(prices)
-'''
+"""
 _TEXT = (
   'The committee met on Tuesday to discuss the new library building, its'
   ' opening hours and the budget for the coming year. It was decided that the'
