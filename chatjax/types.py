@@ -245,7 +245,7 @@ class Request:
   include_obfuscation: bool = False
   store: bool = False
   given: Mapping[str, Any] = dataclasses.field(
-    default_factory=lambda: types.MappingProxyType({})
+    default_factory=lambda: types.MappingProxyType({}), compare=False
   )
 
 
