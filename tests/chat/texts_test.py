@@ -149,7 +149,8 @@ def test_deltas_make_the_result():
   assert ends == [0, 1, 2, 3]
 
 
-def test_one_failure_ends_all():
+@pytest.mark.parametrize('is_whole', [True, False])
+def test_one_failure_ends_all(is_whole):
   def script(request, choice):
     if request.prompt_ids[-1] == ord('b'):
       raise types.ChatjaxError('this one')
@@ -157,8 +158,13 @@ def test_one_failure_ends_all():
 
   one = session(script, block=1, pause_s=0.01)
   running = start(one, ['a', 'b', 'c'], max_tokens=3000)
+
+  async def read():
+    async for _ in running:
+      pass
+
   with pytest.raises(types.ChatjaxError, match='this one'):
-    asyncio.run(running.aresult())
+    asyncio.run(running.aresult() if is_whole else read())
   assert one.engine.num_open == 0
   assert [part.failure is None for part in running.parts] == (
     [True, False, True]
