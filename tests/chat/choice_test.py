@@ -18,12 +18,15 @@ LENGTH = types.FinishReason.LENGTH
 
 
 class Tagged(byte_tokenizer.ByteTokenizer):
-  """One more token: <tool_call>, a control token."""
+  """More tokens: <tool_call>, a control token, and two of many letters."""
 
-  vocab_size = 259
+  vocab_size = 261
+  words = {258: b'', 259: b'</tool_call>x', 260: b'aSTOP<tool_call>'}
 
   def token_bytes(self, token_id):
-    return b'' if token_id == 258 else super().token_bytes(token_id)
+    if token_id in self.words:
+      return self.words[token_id]
+    return super().token_bytes(token_id)
 
   def spelling(self, token_id):
     return '<tool_call>' if token_id == 258 else super().spelling(token_id)
@@ -72,6 +75,7 @@ TEXTS = [
   '<think>only thoughts, no end',
   'a < b <tool_call>{"name": "add"} c </tool_call> d',
   'plain é€ text STOP',
+  'nearly STO, SSTO\n<think> STx',
   '',
 ]
 
@@ -142,6 +146,17 @@ def test_one_call_ends_a_choice_that_may_not_make_two():
   assert len(result.calls) == 1
   assert result.token_ids == tuple(CALL.encode())
   assert result.finish_reason == 'tool_calls'
+
+
+def test_what_follows_the_end_in_the_same_token_is_not_seen():
+  ids = [*CALL.removesuffix('</tool_call>').encode(), 259]
+  result, _ = run(ids, call_ends=True)
+  assert (len(result.calls), result.text) == (1, '')
+  result, _ = run(ids)
+  assert (len(result.calls), result.text) == (1, 'x')
+  rest = CALL.removeprefix('<tool_call>').encode()
+  result, _ = run([260, *rest], stop=('STOP',))
+  assert (len(result.calls), result.text) == (0, 'a')
 
 
 def test_t2_a_torn_call_is_content():

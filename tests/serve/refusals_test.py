@@ -24,7 +24,7 @@ def served():
 def test_errors_are_typed(served, is_stream):
   cases = [
     ({'temperature': 3}, 'temperature', 'invalid_value'),
-    ({'store': True}, 'store', 'unsupported_parameter'),
+    ({'extra_body': {'moderation': {}}}, 'moderation', 'unsupported_parameter'),
     ({'extra_body': {'best': 1}}, 'best', 'unknown_parameter'),
     ({'logit_bias': {'258': 1}}, 'logit_bias', 'invalid_value'),
     (
@@ -86,7 +86,7 @@ def test_framework_errors_have_the_same_shape(served):
     ('GET', '/nothing', 404, 'not_found'),
     ('GET', '/docs', 404, 'not_found'),
     ('GET', '/openapi.json', 404, 'not_found'),
-    ('GET', '/v1/chat/completions', 405, 'method_not_allowed'),
+    ('GET', '/v1/completions', 405, 'method_not_allowed'),
     ('POST', '/v1/models', 405, 'method_not_allowed'),
     ('GET', '/' + 'x' * 5000, 404, 'not_found'),
   ):
@@ -101,7 +101,7 @@ def test_framework_errors_have_the_same_shape(served):
 
 def test_a_wrong_method_is_told_the_right_one(served):
   for method, path, right in (
-    ('GET', '/v1/chat/completions', ['POST']),
+    ('GET', '/v1/completions', ['POST']),
     ('DELETE', '/v1/models', ['GET', 'HEAD']),
   ):
     status, headers, data = served.raw(method, path)
