@@ -10,7 +10,7 @@ from tests.engine.simulation import config
 from tests.engine.simulation import job
 
 PAGE, CHUNK = simulation.PAGE, simulation.CHUNK
-NUM_JOBS = 300  # in each of twelve runs
+NUM_JOBS = 400  # in each of twelve runs
 
 
 def starts(sim):
@@ -330,7 +330,7 @@ def test_thousands_of_random_arrivals(windows, lookahead, seed):
   if None in windows:  # windows alone are never short of pages
     assert counts['SwapOut'] >= counts['SwapIn'] > 20
   assert num_cached > 100
-  assert sim.num_guesses > 100
+  assert sim.num_guesses > 50
   whole = {name for name, choice in cancelled if choice is None}
   for i in range(num_jobs):
     if str(i) not in whole and (str(i), 0) not in cancelled:
