@@ -24,6 +24,7 @@ from chatjax.serve import gate as gate_lib
 from chatjax.serve import guard
 from chatjax.serve import journal as journal_lib
 from chatjax.serve import metrics as metrics_lib
+from chatjax.serve import page
 from chatjax.serve import stored
 from chatjax.serve import text_completions
 from chatjax.serve import timeouts as timeouts_lib
@@ -50,7 +51,7 @@ def create_app(
     timeouts: how long it may take.
     gate: whoever closes it refuses new requests.
     api_key: asked of every caller, those of /metrics included, but on
-      /health and /ready; None is open.
+      /health, /ready and the files of the chat page; None is open.
     allowed_hosts: names accepted in the Host header; None is any. Set it on
       a loopback address, where a foreign page could otherwise reach the
       server under its own name (DNS rebinding).
@@ -79,6 +80,7 @@ def create_app(
   texts = text_completions.TextCompletions(session, **shared)
   app.post('/v1/completions')(texts.create)
   stored.add_routes(app, session.keeper, limits or limits_lib.Limits())
+  page.add_routes(app)
   _add_models(app, session)
   _add_tools(app, session, limits or limits_lib.Limits())
   _add_states(app, session, gate, metrics)

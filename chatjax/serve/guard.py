@@ -11,8 +11,10 @@ from starlette import types as asgi
 from chatjax import types
 from chatjax.protocol import errors
 from chatjax.serve import answers
+from chatjax.serve import page
 
-OPEN_PATHS = frozenset({'/health', '/ready'})
+# The page asks its user for the key, and sends it with what it asks.
+OPEN_PATHS = frozenset({'/health', '/ready'}) | page.PATHS
 _HOST = re.compile(r'(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?')
 
 
