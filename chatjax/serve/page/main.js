@@ -79,6 +79,8 @@ function showDrawer(buttonId, isShown) {
   button.setAttribute('aria-expanded', String(isShown));
   const isAny = Boolean(document.querySelector('.drawer.shown'));
   document.body.classList.toggle('drawn', isAny);
+  // Tab stays in the drawer.
+  document.querySelectorAll('header, main').forEach((rest) => (rest.inert = isAny));
   if (isShown) {
     drawer.querySelector('button, input, textarea')?.focus();
   } else if (drawer.contains(document.activeElement)) {
@@ -101,6 +103,8 @@ function startDrawers() {
     });
   }
   find('backdrop').addEventListener('click', hideDrawers);
+  document.querySelectorAll('.close').forEach((button) =>
+    button.addEventListener('click', hideDrawers));
 }
 
 // The API key.
