@@ -20,8 +20,9 @@ export function chats() {
 /** Saves a chat; says whether there was room for it. */
 export function save(chat) {
   chat.updated = Date.now();
-  const others = chats().filter((other) => other.id !== chat.id);
-  others.slice(MAX_CHATS - 1).forEach((other) => remove(other.id));
+  const all = chats().filter((other) => other.id !== chat.id);
+  all.slice(MAX_CHATS - 1).forEach((other) => remove(other.id));
+  const others = all.slice(0, MAX_CHATS - 1);
   // Token probabilities are most of the weight and the least of the loss.
   const lighten = [
     () => others.forEach((other) => write(CHAT + other.id, bare(other))),
