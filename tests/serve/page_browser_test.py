@@ -143,13 +143,22 @@ def count(tab, selector):
   return tab.run(f'document.querySelectorAll({selector!r}).length')
 
 
-def test_markdown_streams_and_nothing_of_it_runs(tab):
-  ask(tab, 'markdown', waits=False)
-  tab.wait(
-    'document.querySelector(".answer[aria-busy=true] .markdown strong")'
-    ' && !document.querySelector(".answer table")'
-  )
-  ended(tab)
+def test_markdown_grows_as_it_streams(open_tab):
+  with serve(engine={'pause_s': 0.02}) as slow:
+    tab = open_tab(slow)
+    tab.run("""window.seen = []; new MutationObserver(() => seen.push(
+      ['strong', 'pre', 'table'].map((tag) => log.querySelectorAll(
+        `[aria-busy=true] .markdown ${tag}`).length).join(''),
+    )).observe(log, {subtree: true, childList: true})""")
+    ask(tab, 'markdown')
+    steps = list(dict.fromkeys(tab.run('seen')))
+  assert [one for one in steps if one in ('000', '100', '110', '111')] == [
+    *('000', '100', '110', '111')
+  ]
+
+
+def test_nothing_of_markdown_runs(tab):
+  ask(tab, 'markdown')
   inside = '.answer:last-child .markdown'
   assert tab.text(f'{inside} h3') == 'Head'
   assert tab.text(f'{inside} p') == (
@@ -279,6 +288,8 @@ def test_characters_of_several_tokens_are_whole(tab):
   ask(tab, 'wide')
   shown = tab.text('.tokens').replace('·', '')
   assert shown == REPLIES['wide']
+  tab.focus('.token')
+  assert tab.text('#popover tr').startswith('c3')
 
 
 def test_history_outlives_a_reload(tab, served):
@@ -469,6 +480,8 @@ def test_controls_have_names(tab):
     if not node['ignored'] and node['role']['value'] in roles
   ]
   assert len(controls) > 15
+  fields = 'Array.from(document.querySelectorAll("input, textarea"))'
+  assert tab.run(f'{fields}.filter((e) => !e.labels.length).length') == 0
   for node in controls:
     assert node['name']['value'].strip(), node
 
@@ -505,17 +518,20 @@ def in_view(tab, selector):
 
 def test_long_answers_keep_up(tab):
   """Showing a long text again and again costs little."""
-  spent_ms = tab.run("""(async () => {
+  spent_ms, is_kept = tab.run("""(async () => {
     const {show} = await import('/page/markdown.js');
     const container = document.createElement('div');
     const text = 'Some **bold** text.\\n\\n'.repeat(2000);
     const start = performance.now();
-    for (let end = 0; end < text.length; end += 400) {
+    show(container, text.slice(0, 60));
+    const first = container.firstChild;  // it may be selected, or focused
+    for (let end = 400; end < text.length; end += 400) {
       show(container, text.slice(0, end));
     }
     for (const evil of ['**a ', '[', '`a', '> ', '- ', '|', '_a', '*a **']) {
       show(document.createElement('div'), evil.repeat(10000));
     }
-    return performance.now() - start;
+    return [performance.now() - start, container.firstChild === first];
   })()""")
   assert spent_ms < 3000
+  assert is_kept

@@ -4,11 +4,11 @@ import {find, make} from './dom.js';
 
 /** What is kept of the log-probabilities in a chunk. */
 export function fromChunk(entries) {
-  return entries.map(({token, bytes, logprob, top_logprobs: top}) => ({
-    token,
-    bytes,
-    logprob,
-    top: top.map((one) => [one.token, one.logprob]),
+  return entries.map((entry) => ({
+    name: spell(entry),
+    bytes: entry.bytes,
+    logprob: entry.logprob,
+    top: entry.top_logprobs.map((one) => [spell(one), one.logprob]),
   }));
 }
 
@@ -38,7 +38,7 @@ export class TokenView {
       class: 'token',
       role: 'button',
       tabindex: this.element.childNodes.length ? '-1' : '0',
-      'aria-label': `${spell(token.token)}, ${percent(token.logprob)}`,
+      'aria-label': `${token.name}, ${percent(token.logprob)}`,
       onmouseenter: () => open(element, token),
       onmouseleave: close,
       onfocus: () => open(element, token),
@@ -76,13 +76,14 @@ export function close() {
 
 function open(element, token) {
   close();
-  const rows = token.top.some(([text]) => text === token.token)
-    ? token.top : [[token.token, token.logprob], ...token.top];
+  // What was drawn need not be among the likeliest.
+  const rows = token.top.some(([name]) => name === token.name)
+    ? token.top : [[token.name, token.logprob], ...token.top];
   const popover = find('popover');
   popover.replaceChildren(make('table', {},
-    make('tbody', {}, ...rows.map(([text, logprob]) =>
-      make('tr', {class: text === token.token ? 'chosen' : ''},
-        make('td', {}, spell(text)),
+    make('tbody', {}, ...rows.map(([name, logprob]) =>
+      make('tr', {class: name === token.name ? 'chosen' : ''},
+        make('td', {}, name),
         make('td', {class: 'bar'}, bar(logprob)),
         make('td', {class: 'right'}, percent(logprob)))))));
   popover.hidden = false;
@@ -105,8 +106,14 @@ function bar(logprob) {
   return element;
 }
 
-const spell = (text) =>
-  text.replace(/ /g, '␣').replace(/\n/g, '⏎').replace(/\t/g, '⇥') || '(empty)';
+/** A name that can be seen; parts of characters are named by their bytes. */
+function spell({token, bytes}) {
+  if (token.includes('\ufffd') && bytes) {
+    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  }
+  return token.replace(/ /g, '␣').replace(/\n/g, '⏎').replace(/\t/g, '⇥') ||
+    '(empty)';
+}
 
 export function percent(logprob) {
   const value = 100 * Math.exp(logprob);
