@@ -23,6 +23,7 @@ from chatjax.ckpt import home as home_lib
 from chatjax.ckpt import manifest as manifest_lib
 
 FORMAT_VERSION = manifest_lib.FORMAT_VERSION
+_RESERVE_BYTES = 2**22  # for its index, and the programs compiled next
 
 
 class CheckpointError(types.ChatjaxError):
@@ -72,6 +73,7 @@ def _save(
   tree = make()
   try:
     partial.mkdir(parents=True)
+    _check_space(partial, tree)
     with ocp.StandardCheckpointer() as checkpointer:
       checkpointer.save(manifest_lib.params(partial).absolute(), tree)
     manifest.write(partial)
@@ -80,6 +82,18 @@ def _save(
   except BaseException:
     shutil.rmtree(partial, ignore_errors=True)
     raise
+
+
+def _check_space(folder: pathlib.Path, tree: Any) -> None:
+  """Refuses at once: Orbax reports a full disk in pages of tracebacks."""
+  needed = _RESERVE_BYTES + sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+  free = shutil.disk_usage(folder).free
+  if free < needed:
+    raise CheckpointError(
+      f'The converted weights need {needed / 1e6:.0f} MB in {folder.parent},'
+      f' {free / 1e6:.0f} MB are free. Free some space there, or point'
+      ' CHATJAX_HOME to another disk.'
+    )
 
 
 def restore(path: pathlib.Path, abstract: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from concurrent import futures
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,18 @@ def assert_whole(path):
   found = orbax.restore(path, ABSTRACT)
   jax.tree.map(np.testing.assert_array_equal, found, PARAMS)
   assert MANIFEST.is_complete(path)
+
+
+def test_too_small_a_disk_is_seen_before_the_first_byte(
+  checkpoints, monkeypatch
+):
+  usage = shutil.disk_usage(checkpoints.parent)._replace(free=2**22)
+  monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
+  with pytest.raises(
+    orbax.CheckpointError, match=r'need 4 MB in .*, 4 MB are free\. Free some'
+  ):
+    orbax.ensure(checkpoints, MANIFEST, lambda: PARAMS)
+  assert names(checkpoints) == []
 
 
 def test_a_checkpoint_is_made_once(checkpoints):
