@@ -11,5 +11,9 @@ class UnavailableError(FetchError):
   """One place that cannot serve; the message is a clause, not a sentence."""
 
 
+class NoSpaceError(UnavailableError):
+  """The disk is too small for what a place has; another may need less."""
+
+
 class GGUFError(types.ChatjaxError, ValueError):
   """A GGUF file that cannot be read; names the file and the place in it."""

@@ -207,20 +207,36 @@ def _bring(
   work.mkdir(parents=True, exist_ok=True)
   for orphan in work.glob('pip-*'):
     shutil.rmtree(orphan, ignore_errors=True)
-  failures = []
+  failures: dict[Place, errors.UnavailableError] = {}
   for place in source.places:
     try:
       whole = _assemble(source, place, work, report)
     except errors.UnavailableError as error:
-      failures.append(f'{place}: {error}')
+      failures[place] = error
       continue
     os.replace(whole, path)
     _sync_folder(path.parent)
     home_lib.write_json(_record(path), _seen(source, path.stat()))
     shutil.rmtree(work, ignore_errors=True)
     return
-  raise errors.FetchError(
-    f'{source.filename} could not be fetched ({"; ".join(failures)}). '
+  raise _not_fetched(source, path, failures)
+
+
+def _not_fetched(
+  source: Source,
+  path: pathlib.Path,
+  failures: dict[Place, errors.UnavailableError],
+) -> errors.FetchError:
+  """All places failed: why, and what to do."""
+  first, *others = failures.values()
+  if all(isinstance(error, errors.NoSpaceError) for error in (first, *others)):
+    return errors.FetchError(
+      f'{source.filename} could not be fetched: {first}. Free some space '
+      'there, or point CHATJAX_HOME to another disk.'
+    )
+  told = '; '.join(f'{place}: {error}' for place, error in failures.items())
+  return errors.FetchError(
+    f'{source.filename} could not be fetched ({told}). '
     'Check the network and start again (what has come is kept), or put the '
     f'file with sha256 {source.sha256} at {path}.'
   )
@@ -325,9 +341,9 @@ def _check_space(source: Source, place: Place, work: pathlib.Path) -> None:
   needed = copies * source.size - here + _RESERVE_BYTES
   free = shutil.disk_usage(work).free
   if free < needed:
-    raise errors.UnavailableError(
+    raise errors.NoSpaceError(
       f'{needed / 1e6:.0f} MB are needed in {work}, {free / 1e6:.0f} MB are '
-      'free; free some space or point CHATJAX_HOME to another disk'
+      'free'
     )
 
 

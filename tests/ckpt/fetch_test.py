@@ -485,13 +485,16 @@ def test_too_small_a_disk_is_seen_before_the_first_byte(tmp_path, monkeypatch):
   reports = []
   usage = shutil.disk_usage(tmp_path)._replace(free=len(DATA))
   monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
-  with pytest.raises(errors.FetchError, match=r'1 MB are needed .* 0 MB are'):
+  with pytest.raises(
+    errors.FetchError, match=r'1 MB are needed .* 0 MB are .* another disk'
+  ) as caught:
     fetch.fetch(
       _source(_local(tmp_path)),
       tmp_path / 'home',
       progress=lambda *report: reports.append(report),
     )
   assert not reports
+  assert 'network' not in str(caught.value)
 
 
 def test_memory_stays_flat(tmp_path):
