@@ -17,6 +17,8 @@ from absl import flags
 from chatjax import types
 
 _WIDTH = 79
+# How help spells what absl calls them.
+_VALUES = {'int': 'N', 'float': 'X', 'string': 'TEXT', 'strings': 'LIST'}
 
 
 class UsageError(types.ChatjaxError):
@@ -86,7 +88,7 @@ def _spelling(flag: flags.Flag) -> str:
     return f'--[no]{flag.name}' if flag.name != 'help' else '-h, --help'
   choices = getattr(flag.parser, 'enum_values', None)
   value = '|'.join(choices) if choices else flag.flag_type().split()[-1]
-  value = {'int': 'N', 'float': 'X', 'string': 'TEXT'}.get(value, value)
+  value = _VALUES.get(value, value)
   return f'--{flag.name}={value}'
 
 
@@ -95,7 +97,8 @@ def _meaning(flag: flags.Flag) -> str:
   # What absl adds is said by the spelling.
   text = text.removesuffix('; repeat this option to specify a list of values')
   text = re.sub('^<[^>]*>: ', '', text)
-  if flag.default is None or flag.boolean:
+  text = text if text.endswith('.') else f'{text}.'
+  if flag.default in (None, '') or flag.boolean:
     return text
   return f'{text} Default: {flag.default_as_str.strip(chr(39))}.'
 

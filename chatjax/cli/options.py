@@ -16,13 +16,19 @@ from chatjax.models import registry
 _ENGINE_FLAGS = ('dtype', 'cache_dtype', 'max_rows', 'context')
 
 
-def define(values: flags.FlagValues) -> None:
-  """Adds --model, --config, --set, --dtype, --max_rows and --context."""
+def define(
+  values: flags.FlagValues, *, model: str = config_lib.Config().model
+) -> None:
+  """Adds --model, --config, --set, --dtype, --max_rows and others.
+
+  Args:
+    values: gains the flags.
+    model: which one is taken without --model, in words.
+  """
   engine = config_lib.EngineConfig()
   flags.DEFINE_string(
-    'model', None, f'Id of a model. Default: {config_lib.Config().model}.',
-    flag_values=values,
-  )  # fmt: skip
+    'model', None, f'Id of a model. Default: {model}.', flag_values=values
+  )
   flags.DEFINE_string(
     'config', None, 'A Python file with get_config(), as in configs/.',
     flag_values=values,

@@ -21,7 +21,7 @@ IDENTICAL, DIFFERENT = 0, 3
 
 
 def define(values: flags.FlagValues) -> None:
-  options.define(values)
+  options.define(values, model='the one that wrote the answer')
   options.define_store(values)
 
 
@@ -29,11 +29,21 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   if len(arguments) != 1:
     raise flagset.UsageError('Give the id of one stored completion.')
   config = options.config(values)
-  store = opening.open_store(config.store, home_lib.home())
+  home = home_lib.home()
+  if config.store is None and not (home / opening.FILE).is_file():
+    # Looking for an answer must not make an empty store.
+    raise types.ChatjaxError(
+      f'No completion is stored in {home} yet; ask with store=True, or say'
+      ' with --store where it is.'
+    )
+  store = opening.open_store(config.store, home)
   stored = store.get(arguments[0])
   if stored is None:
+    # A URL may hold a password.
+    place = 'the store given' if config.store else str(home / opening.FILE)
     raise types.ChatjaxError(
-      f'There is no stored completion {arguments[0]!r} in this store.'
+      f'There is no stored completion {arguments[0]!r} in {place}; --store'
+      ' names another store.'
     )
   try:
     provenance = store.provenance(arguments[0])

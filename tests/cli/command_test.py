@@ -21,6 +21,8 @@ from chatjax.cli import main
 from chatjax.cli import serve as serve_lib
 from chatjax.models import registry
 from chatjax.serve import timeouts as timeouts_lib
+from chatjax.store import opening
+from chatjax.store import store as store_lib
 
 FAKE = pathlib.Path(__file__).with_name('fake_chatjax.py')
 
@@ -68,6 +70,45 @@ def test_help_of_a_command_is_its_own(name, fake):
   assert 'repeat this option' not in out
   assert max(map(len, out.splitlines())) <= 80
   assert fake('', *name.split(), '-h')[1] == out
+
+
+@pytest.mark.parametrize('name', main.COMMANDS)
+def test_help_is_in_sentences(name, fake):
+  _, out, _ = fake('', *name.split(), '--help')
+  _, _, told = out.partition('\nflags:\n')
+  meanings = re.split(r'^  -.*\n', told, flags=re.MULTILINE)
+  assert len(meanings) > 1
+  assert all(text.rstrip().endswith('.') for text in meanings[1:]), out
+  for oddity in ('Default: .', '=strings', '..'):
+    assert oddity not in out.replace('...', '')
+
+
+def test_replay_finds_nothing_and_leaves_nothing(fake, monkeypatch, tmp_path):
+  (tmp_path / 'file').touch()
+  for home in (tmp_path / 'none', tmp_path / 'file' / 'none'):
+    monkeypatch.setenv('CHATJAX_HOME', str(home))
+    code, _, err = fake('', 'replay', 'chatcmpl-1')
+    assert code == 1
+    assert is_one_sentence(err)
+    assert f'No completion is stored in {home} yet' in err
+  assert [path.name for path in tmp_path.iterdir()] == ['file']
+
+
+def test_replay_says_where_it_looked(fake, monkeypatch, tmp_path):
+  monkeypatch.setenv('CHATJAX_HOME', str(tmp_path))
+  store_lib.Store.in_file(tmp_path / opening.FILE)
+  other = tmp_path / 'other.db'
+  for flags, place in (
+    ([], str(tmp_path / opening.FILE)),
+    ([f'--store=sqlite:///{other}'], 'the store given'),
+  ):
+    code, _, err = fake('', 'replay', 'chatcmpl-1', *flags)
+    assert code == 1
+    assert is_one_sentence(err)
+    assert f"no stored completion 'chatcmpl-1' in {place};" in err
+  assert (
+    'Default: the one that wrote the answer' in fake('', 'replay', '--help')[1]
+  )
 
 
 def test_version(fake):
