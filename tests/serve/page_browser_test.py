@@ -429,12 +429,14 @@ def test_tools_are_called_and_answered(tab, chrome):
 def test_the_key_is_asked_for(open_tab):
   with serve(api_key=KEY) as served:
     tab = open_tab(served)
-    for key in ('wrong', KEY):
-      tab.wait('document.querySelector("#key-dialog").open')
-      tab.wait('document.activeElement.id === "key"')
-      tab.type(key)
-      tab.press('Enter')
-      tab.wait('!document.querySelector("#key-dialog").open')
+    tab.wait('document.activeElement.id === "key"')
+    assert tab.run('document.querySelector("#key-error").hidden')
+    tab.type('wrong')
+    tab.press('Enter')
+    tab.wait('document.querySelector("#key-error").checkVisibility()')
+    tab.wait('document.activeElement.id === "key"')
+    tab.type(KEY)
+    tab.press('Enter')
     tab.wait('document.querySelector("#model").innerText === "tiny"')
     ask(tab, 'draw')
     assert tab.text('.markdown').startswith('drawn by')

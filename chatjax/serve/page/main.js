@@ -110,6 +110,7 @@ function startDrawers() {
 // The API key.
 
 function askKey() {
+  find('key-error').hidden = !api.hasKey();
   if (!find('key-dialog').open) {
     find('key-dialog').showModal();
   }
