@@ -190,7 +190,7 @@ E response_format.json_schema.description | string
 I response_format.json_schema.schema | JSON schema, {max_schema_bytes} bytes
   Tokens are drawn so that the text fits it.
 I response_format.json_schema.strict | true, false
-  Refuses keywords that are not enforced.
+  Asks for objects that are closed and require all of their properties.
 M reasoning_effort | none, minimal, low, medium, high, xhigh, max
   Whether and how long a model thinks; one that cannot takes none.
 M verbosity | low, medium, high
