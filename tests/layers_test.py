@@ -8,7 +8,7 @@ LAYER = {
     'types': -1,
     'config': 0,
     'config_file': 1, 'text': 1, 'native': 1,
-    'grammar': 2, 'nn': 2, 'ckpt': 2, 'grammar': 2,
+    'grammar': 2, 'nn': 2, 'ckpt': 2,
     'models': 3, 'sampling': 3,
     'engine': 4, 'protocol': 4, 'store': 4,
     'chat': 5,
