@@ -1,5 +1,7 @@
 """Content, reasoning and calls of one choice, with their log-probabilities."""
 
+import types as builtin_types
+
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
@@ -21,7 +23,9 @@ class Tagged(byte_tokenizer.ByteTokenizer):
   """More tokens: <tool_call>, a control token, and two of many letters."""
 
   vocab_size = 261
-  words = {258: b'', 259: b'</tool_call>x', 260: b'aSTOP<tool_call>'}
+  words = builtin_types.MappingProxyType(
+    {258: b'', 259: b'</tool_call>x', 260: b'aSTOP<tool_call>'}
+  )
 
   def token_bytes(self, token_id):
     if token_id in self.words:
@@ -82,7 +86,9 @@ TEXTS = [
 
 @pytest.mark.parametrize('text', TEXTS)
 @given(groups=st.lists(st.integers(0, 9), max_size=40))
-def test_t1_l4_grouping_changes_nothing_and_logprobs_are_the_text(text, groups):
+def test_t1_l3_l4_grouping_changes_nothing_and_logprobs_are_the_text(
+  text, groups
+):
   whole, _ = run(text, stop=('STOP',))
   cut, deltas = run(text, groups, stop=('STOP',))
   assert told(cut) == told(whole)

@@ -164,7 +164,7 @@ def test_only_the_allowed_ids(engine):
   assert set(got.ids()) <= set(allowed)
 
 
-def test_kinds_of_log_probabilities(engine):
+def test_l2_kinds_of_log_probabilities(engine):
   """Each is the log-softmax of what it is named after."""
   fields = {
     'temperature': 0.5, 'logprobs': True, 'top_logprobs': 20, 'max_tokens': 4,

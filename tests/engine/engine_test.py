@@ -154,7 +154,7 @@ def test_decode_steps_do_not_change_bits(one_engine):
     other.close()
 
 
-def test_fingerprint_moves_with_what_moves_bits(one_engine):
+def test_d4_the_fingerprint_moves_with_what_moves_bits(one_engine):
   seen = {one_engine.fingerprint}
   for family, dtype, prompt_format in (
     ('gemma3', 'float32', ''),
