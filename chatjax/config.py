@@ -273,6 +273,7 @@ class ServeConfig:
   host: str = '127.0.0.1'
   port: int = 8000
   max_n: int = 8
+  max_per_key: int = 0
   timeout_s: float = 0
   write_timeout_s: float = 60
   drain_timeout_s: float = 30
@@ -281,6 +282,9 @@ class ServeConfig:
     _check_types(self)
     _check(0 <= self.port < 65536, f'port={self.port} is not in 0..65535.')
     _check(self.max_n > 0, f'max_n={self.max_n} must be positive.')
+    _check(
+      self.max_per_key >= 0, f'max_per_key={self.max_per_key} is negative.'
+    )
     for name in ('timeout_s', 'write_timeout_s', 'drain_timeout_s'):
       is_time = 0 <= getattr(self, name) < float('inf')
       _check(is_time, f'{name}={getattr(self, name)} must be 0 or more.')

@@ -17,6 +17,7 @@ from typing import Any
 
 from absl import app
 from absl import flags
+from absl import logging
 
 import chatjax
 from chatjax import types
@@ -38,6 +39,7 @@ _WAYS: dict[str, dict[str, Any]] = {
 
 def main(argv: list[str]) -> None:
   del argv
+  logging.set_verbosity(logging.WARNING)
   with chatjax.load(_MODEL.value, max_rows=max(_ROWS.value)) as model:
     for rows in _ROWS.value:
       rates: dict[str, list[float]] = {way: [] for way in _WAYS}

@@ -22,7 +22,8 @@ from chatjax.serve import timeouts as timeouts_lib
 USAGE = 'chatjax serve [flags]'
 _KEY_VARIABLE = 'CHATJAX_API_KEY'
 _SERVE_FLAGS = (
-  'host', 'port', 'timeout_s', 'write_timeout_s', 'drain_timeout_s',
+  'host', 'port', 'max_per_key', 'timeout_s', 'write_timeout_s',
+  'drain_timeout_s',
 )  # fmt: skip
 
 
@@ -37,6 +38,10 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'port', None, 'Port to listen on; 0 takes any that is free. Default:'
     f' {defaults.port}.', flag_values=values,
+  )  # fmt: skip
+  flags.DEFINE_integer(
+    'max_per_key', None, 'Choices that one key may have running or waiting; 0'
+    f' is no bound. Default: {defaults.max_per_key}.', flag_values=values,
   )  # fmt: skip
   flags.DEFINE_float(
     'timeout_s', None, 'Seconds for one answer; 0 is for ever. Default:'
@@ -65,11 +70,16 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   )
   # Until the server takes it over.
   signal.signal(signal.SIGTERM, lambda *unused: sys.exit(0))
-  api_key = os.environ.get(_KEY_VARIABLE) or None
+  api_keys = keys(os.environ.get(_KEY_VARIABLE, ''))
+  if serve.max_per_key and not api_keys:
+    raise flagset.UsageError(
+      f'--max_per_key={serve.max_per_key} counts by key; set {_KEY_VARIABLE}'
+      ' to one or more keys, with commas between them.'
+    )
   allow_public = values['allow_public'].value
   # Taken before anything slow is done: early callers wait in its backlog.
   listener = server.listen(
-    serve.host, serve.port, is_guarded=bool(api_key) or allow_public
+    serve.host, serve.port, is_guarded=bool(api_keys) or allow_public
   )
   with listener:
     session = loading.load(
@@ -79,12 +89,17 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
       print(_ready_line(session, listener), flush=True)
       limits = limits_lib.Limits(max_n=serve.max_n)
       server.run(
-        session, listener, host=serve.host, api_key=api_key, limits=limits,
-        timeouts=timeouts(serve),
+        session, listener, host=serve.host, api_keys=api_keys, limits=limits,
+        timeouts=timeouts(serve), max_per_key=serve.max_per_key,
       )  # fmt: skip
     finally:
       session.engine.close()
   return 0
+
+
+def keys(told: str) -> tuple[str, ...]:
+  """The keys of a list with commas."""
+  return tuple(key.strip() for key in told.split(',') if key.strip())
 
 
 def timeouts(serve: config_lib.ServeConfig) -> timeouts_lib.Timeouts:

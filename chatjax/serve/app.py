@@ -25,6 +25,7 @@ from chatjax.serve import guard
 from chatjax.serve import journal as journal_lib
 from chatjax.serve import metrics as metrics_lib
 from chatjax.serve import page
+from chatjax.serve import quota as quota_lib
 from chatjax.serve import stored
 from chatjax.serve import text_completions
 from chatjax.serve import timeouts as timeouts_lib
@@ -40,7 +41,8 @@ def create_app(
   limits: limits_lib.Limits | None = None,
   timeouts: timeouts_lib.Timeouts | None = None,
   gate: gate_lib.Gate | None = None,
-  api_key: str | None = None,
+  api_keys: Sequence[str] = (),
+  max_per_key: int = 0,
   allowed_hosts: Sequence[str] | None = None,
 ) -> fastapi.FastAPI:
   """Builds the application.
@@ -50,8 +52,11 @@ def create_app(
     limits: how big a request may be.
     timeouts: how long it may take.
     gate: whoever closes it refuses new requests.
-    api_key: asked of every caller, those of /metrics included, but on
-      /health, /ready and the files of the chat page; None is open.
+    api_keys: one of them is asked of every caller, those of /metrics
+      included, but on /health, /ready and the files of the chat page; without
+      any the server is open.
+    max_per_key: choices that one key may have running or waiting; 0 is no
+      bound.
     allowed_hosts: names accepted in the Host header; None is any. Set it on
       a loopback address, where a foreign page could otherwise reach the
       server under its own name (DNS rebinding).
@@ -64,8 +69,8 @@ def create_app(
   )
   # The last one added is asked first.
   app.add_middleware(gate_lib.GateGuard, gate=gate)
-  if api_key is not None:
-    app.add_middleware(guard.KeyGuard, api_key=api_key)
+  if api_keys:
+    app.add_middleware(guard.KeyGuard, api_keys=api_keys)
   if allowed_hosts is not None:
     app.add_middleware(guard.HostGuard, allowed_hosts=allowed_hosts)
   metrics = metrics_lib.Metrics(session)
@@ -74,6 +79,7 @@ def create_app(
     'timeouts': timeouts or timeouts_lib.Timeouts(),
     'gate': gate,
     'journal': journal_lib.Journal(session.engine, metrics.observe),
+    'quota': quota_lib.Quota(max_per_key),
   }
   chats = completions_lib.Completions(session, **shared)
   app.post('/v1/chat/completions')(chats.create)

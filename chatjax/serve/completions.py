@@ -18,7 +18,9 @@ from chatjax.protocol import request as request_lib
 from chatjax.protocol import response
 from chatjax.serve import answers
 from chatjax.serve import gate as gate_lib
+from chatjax.serve import guard
 from chatjax.serve import journal as journal_lib
+from chatjax.serve import quota as quota_lib
 from chatjax.serve import sse
 from chatjax.serve import timeouts as timeouts_lib
 from chatjax.serve import visit as visit_lib
@@ -35,29 +37,34 @@ class Completions:
     timeouts: timeouts_lib.Timeouts,
     gate: gate_lib.Gate,
     journal: journal_lib.Journal,
+    quota: quota_lib.Quota,
   ):
     self._session = session
     self._limits = limits
     self._timeouts = timeouts
     self._gate = gate
     self._journal = journal
+    self._quota = quota
 
   async def create(self, http: requests.Request) -> responses.Response:
     """Answers one request, or raises `types.ChatjaxError`."""
     body = await read_json(http, self._limits.max_body_bytes)
     entry = self._journal.open(session_lib.new_id())
+    share = self._quota.share(guard.key_of(http.scope))
     try:
       # Parsing and tokenizing a long prompt must not hold up other streams.
       parsed, running = await concurrency.run_in_threadpool(
-        self._start, body, entry.request_id
+        self._start, body, entry.request_id, share
       )
     except BaseException:
+      share.give_back()
       self._journal.discard(entry)
       raise
     answering = visit_lib.Visit(
       running,
       [(running, entry)],
       self._gate,
+      share,
       request=parsed.request,
       user=parsed.user,
       safety_identifier=parsed.safety_identifier,
@@ -85,9 +92,10 @@ class Completions:
     return functools.partial(self._session.keeper.keep_streamed, running)
 
   def _start(
-    self, body: bytes, request_id: str
+    self, body: bytes, request_id: str, share: quota_lib.Share
   ) -> tuple[request_lib.Parsed, generation.Generation]:
     parsed = request_lib.parse_json(body, limits=self._limits)
+    share.take(parsed.request.n)
     running = self._session.start(
       parsed.request,
       request_id=request_id,

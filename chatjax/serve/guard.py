@@ -15,7 +15,13 @@ from chatjax.serve import page
 
 # The page asks its user for the key, and sends it with what it asks.
 OPEN_PATHS = frozenset({'/health', '/ready'}) | page.PATHS
+_KEY = 'chatjax.key'
 _HOST = re.compile(r'(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?')
+
+
+def key_of(scope: asgi.Scope) -> int:
+  """The number of the key that a request came with; 0 where none is asked."""
+  return scope.get(_KEY, 0)
 
 
 class HostGuard:
@@ -50,11 +56,14 @@ class HostGuard:
 
 
 class KeyGuard:
-  """Lets only `OPEN_PATHS` through without `Authorization: Bearer KEY`."""
+  """Lets only `OPEN_PATHS` through without `Authorization: Bearer KEY`.
 
-  def __init__(self, app: asgi.ASGIApp, *, api_key: str):
+  Which of the keys it was is told to whoever is inside, by its number.
+  """
+
+  def __init__(self, app: asgi.ASGIApp, *, api_keys: Sequence[str]):
     self._app = app
-    self._expected = f'Bearer {api_key}'.encode()
+    self._expected = [f'Bearer {key}'.encode() for key in api_keys]
 
   async def __call__(
     self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send
@@ -64,8 +73,10 @@ class KeyGuard:
       return
     # Raw bytes: a decoded header would be compared in another encoding.
     given = dict(scope['headers']).get(b'authorization', b'')
-    if hmac.compare_digest(given, self._expected):
-      await self._app(scope, receive, send)
+    # All are compared, so that time does not tell which one is near.
+    fits = [hmac.compare_digest(given, key) for key in self._expected]
+    if any(fits):
+      await self._app(scope | {_KEY: fits.index(True)}, receive, send)
       return
     denied = answers.error(
       types.RequestError(

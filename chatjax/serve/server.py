@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import copy
 import ipaddress
 import logging
@@ -83,7 +84,8 @@ def run(
   listener: socket.socket,
   *,
   host: str | None = None,
-  api_key: str | None = None,
+  api_keys: Sequence[str] = (),
+  max_per_key: int = 0,
   limits: limits_lib.Limits | None = None,
   timeouts: timeouts_lib.Timeouts | None = None,
 ) -> None:
@@ -96,7 +98,8 @@ def run(
     session: the loaded model.
     listener: from `listen`; closed at the end.
     host: the name that `listen` was given.
-    api_key: asked of every request, if given.
+    api_keys: one of them is asked of every request, if there are any.
+    max_per_key: choices that one key may have at a time; 0 is no bound.
     limits: bounds on requests.
     timeouts: how long they may take.
   """
@@ -108,7 +111,8 @@ def run(
       limits=limits,
       timeouts=timeouts,
       gate=gate,
-      api_key=api_key or None,
+      api_keys=api_keys,
+      max_per_key=max_per_key,
       allowed_hosts=allowed_hosts(listener.getsockname()[0], host),
     )
     config = uvicorn.Config(

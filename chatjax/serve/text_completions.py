@@ -16,7 +16,9 @@ from chatjax.protocol import text_completion
 from chatjax.serve import answers
 from chatjax.serve import completions
 from chatjax.serve import gate as gate_lib
+from chatjax.serve import guard
 from chatjax.serve import journal as journal_lib
+from chatjax.serve import quota as quota_lib
 from chatjax.serve import timeouts as timeouts_lib
 from chatjax.serve import visit as visit_lib
 
@@ -32,12 +34,14 @@ class TextCompletions:
     timeouts: timeouts_lib.Timeouts,
     gate: gate_lib.Gate,
     journal: journal_lib.Journal,
+    quota: quota_lib.Quota,
   ):
     self._session = session
     self._limits = limits
     self._timeouts = timeouts
     self._gate = gate
     self._journal = journal
+    self._quota = quota
 
   async def create(self, http: requests.Request) -> responses.Response:
     """Answers one request, or raises `types.ChatjaxError`."""
@@ -45,6 +49,8 @@ class TextCompletions:
     asked = await concurrency.run_in_threadpool(
       text_completion.parse_json, body, limits=self._limits
     )
+    share = self._quota.share(guard.key_of(http.scope))
+    share.take(asked.request.n * len(asked.prompts))
     answer_id = session_lib.new_id('cmpl')
     entries = [
       self._journal.open(f'{answer_id}-{which}')
@@ -61,6 +67,7 @@ class TextCompletions:
         timeout_s=self._timeouts.answer_s,
       )
     except BaseException:
+      share.give_back()
       for entry in entries:
         self._journal.discard(entry)
       raise
@@ -68,6 +75,7 @@ class TextCompletions:
       running,
       list(zip(running.parts, entries, strict=True)),
       self._gate,
+      share,
       request=asked.request,
       user=asked.user,
     )

@@ -21,6 +21,7 @@ from chatjax.protocol import errors
 from chatjax.serve import answers
 from chatjax.serve import gate as gate_lib
 from chatjax.serve import journal as journal_lib
+from chatjax.serve import quota as quota_lib
 from chatjax.serve import sse
 from chatjax.serve import timeouts as timeouts_lib
 
@@ -36,6 +37,7 @@ class Visit:
     running: all of it.
     parts: what runs for it in the engine, with the entry of each.
     gate: where it is let in.
+    share: of its key's quota, given back at the end.
     request: what was asked.
     user, safety_identifier: who asked.
   """
@@ -45,6 +47,7 @@ class Visit:
     running: generation.Generation | texts_lib.Texts,
     parts: Sequence[tuple[generation.Generation, journal_lib.Entry]],
     gate: gate_lib.Gate,
+    share: quota_lib.Share,
     *,
     request: types.Request,
     user: str | None,
@@ -54,6 +57,7 @@ class Visit:
     self.request = request
     self._parts = parts
     self._gate = gate
+    self._share = share
     self._asker = {'user': user, 'safety_identifier': safety_identifier}
     gate.enter(running)
 
@@ -61,6 +65,7 @@ class Visit:
     """Stops the model, if it still runs, and writes the visit down."""
     self.running.cancel()
     self._gate.leave(self.running)
+    self._share.give_back()
     for part, entry in self._parts:
       failed = part.failure and errors.as_request_error(part.failure).code
       entry.close(

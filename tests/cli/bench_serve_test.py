@@ -167,7 +167,7 @@ def test_an_unknown_model_is_one_sentence(bench):
 
 
 def test_a_key_is_sent(bench, monkeypatch):
-  with serving(fake_engine.FakeEngine(endless), api_key='sesame') as url:
+  with serving(fake_engine.FakeEngine(endless), api_keys=['sesame']) as url:
     monkeypatch.delenv('CHATJAX_API_KEY', raising=False)
     code, _, err = bench(url, '--model=tiny')
     assert (code, 'status 401' in err) == (1, True)

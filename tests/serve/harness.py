@@ -25,8 +25,8 @@ class Served:
   """A server on a free port, with its engine and clients."""
 
   def __init__(
-    self, script=None, *, api_key=None, limits=None, timeouts=None,
-    engine=None, session=None, store=None, **engine_args,
+    self, script=None, *, api_keys=(), max_per_key=0, limits=None,
+    timeouts=None, engine=None, session=None, store=None, **engine_args,
   ):  # fmt: skip
     if session is not None:
       engine = session.engine
@@ -45,7 +45,8 @@ class Served:
       limits=limits,
       timeouts=timeouts,
       gate=self.gate,
-      api_key=api_key,
+      api_keys=api_keys,
+      max_per_key=max_per_key,
       allowed_hosts=server.LOOPBACK_NAMES,
     )
 
@@ -113,15 +114,15 @@ class Served:
     data = body if isinstance(body, bytes) else json.dumps(body)
     return self.raw('POST', path, data, headers)
 
-  def open_request(self, **fields):
+  def open_request(self, *, key='none', **fields):
     """A socket that has sent a request and reads nothing yet."""
     body = {'model': 'tiny', 'messages': MESSAGES, **fields}
     data = json.dumps(body).encode()
     connection = socket.create_connection(('127.0.0.1', self.port))
     connection.sendall(
       b'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n'
-      b'Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s'
-      % (len(data), data)
+      b'Content-Type: application/json\r\nAuthorization: Bearer %s\r\n'
+      b'Content-Length: %d\r\n\r\n%s' % (key.encode(), len(data), data)
     )
     return connection
 

@@ -129,7 +129,7 @@ def test_gauges():
 
 
 def test_metrics_want_the_key_and_probes_do_not():
-  with harness.Served(fake_engine.text_script('x'), api_key=KEY) as one:
+  with harness.Served(fake_engine.text_script('x'), api_keys=[KEY]) as one:
     assert one.raw('GET', '/metrics')[0] == 401
     scrape(one, Authorization=f'Bearer {KEY}')
     for path in ('/health', '/ready'):

@@ -427,7 +427,7 @@ def test_tools_are_called_and_answered(tab, chrome):
 
 
 def test_the_key_is_asked_for(open_tab):
-  with serve(api_key=KEY) as served:
+  with serve(api_keys=[KEY]) as served:
     tab = open_tab(served)
     tab.wait('document.activeElement.id === "key"')
     assert tab.run('document.querySelector("#key-error").hidden')

@@ -22,7 +22,7 @@ KEY = 'sesame'
 @pytest.fixture(scope='module')
 def served():
   script = fake_engine.text_script('answer')
-  with harness.Served(script, api_key=KEY) as one:
+  with harness.Served(script, api_keys=[KEY]) as one:
     yield one
 
 

@@ -189,7 +189,7 @@ def test_foreign_host_names_are_refused(served):
 
 
 def test_api_key():
-  with harness.Served(fake_engine.text_script('x'), api_key=KEY) as one:
+  with harness.Served(fake_engine.text_script('x'), api_keys=[KEY]) as one:
     assert one.raw('GET', '/health')[0] == 200
     for path in ('/v1/models', '/v1/models/tiny', '/nothing', '/health/'):
       for given in ({}, {'Authorization': f'Bearer {"x" * 9}'}):
