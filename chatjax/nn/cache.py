@@ -132,7 +132,22 @@ def _put(
 ) -> jax.Array:
   """Puts `x` into one page, from its beginning or from `place` on."""
   place = place or (0,) * x.ndim
-  return lax.dynamic_update_slice(pages, x[None], (page, *place))
+  bits = _bits(pages), _bits(x[None])
+  written = lax.dynamic_update_slice(*bits, (page, *place))
+  return lax.bitcast_convert_type(written, pages.dtype)
+
+
+def read_float(pages: jax.Array, page: jax.Array) -> jax.Array:
+  """One page in float32."""
+  one = lax.bitcast_convert_type(_bits(pages)[page], pages.dtype)
+  return one.astype(jnp.float32)
+
+
+def _bits(x: jax.Array) -> jax.Array:
+  """bfloat16 as bits: to move it, a CPU would make float32 of all pages."""
+  if x.dtype != jnp.bfloat16:
+    return x
+  return lax.bitcast_convert_type(x, jnp.uint16)
 
 
 # Whole pages of a sequence. Layers of one kind share a page pool, so a page is

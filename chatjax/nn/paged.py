@@ -121,8 +121,8 @@ def of_one(
 
 def _page(cache, page, is_written_S) -> tuple[jax.Array, jax.Array]:
   """Keys f32[K, H, S] and values f32[K, S, H] of a page."""
-  k_KHS = cache.k[page].astype(jnp.float32)
-  v_KSH = cache.v[page].astype(jnp.float32)
+  k_KHS = cache_lib.read_float(cache.k, page)
+  v_KSH = cache_lib.read_float(cache.v, page)
   if cache.k_scale is not None:
     k_KHS *= cache.k_scale[page][:, None, :]
     v_KSH *= cache.v_scale[page][:, :, None]
