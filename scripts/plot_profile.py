@@ -27,13 +27,17 @@ def stacks(
   What the profiler adds is taken out: the parts share the time of a step that
   was measured without it.
   """
-  labels = [f'{one["rows"]} rows' for one in profiles]
+  labels = [_rows(one['rows']) for one in profiles]
   parts: dict[str, list[float]] = {}
   for one in profiles:
     scale = 1e3 * one['step_s'] / sum(one['parts'].values())
     for part, seconds in one['parts'].items():
       parts.setdefault(part, []).append(seconds * scale)
   return labels, parts
+
+
+def _rows(count: int) -> str:
+  return f'{count} row{"s" * (count != 1)}'
 
 
 def draw(result: Mapping[str, Any], path: str) -> None:

@@ -154,7 +154,7 @@ def table(
     profiles: what `Profiler.run` returned.
     limits_s: the time that reading the step's bytes takes, for each.
   """
-  heads = [f'{one["rows"]} rows' for one in profiles]
+  heads = [f'{n} row{"s" * (n != 1)}' for n in (p['rows'] for p in profiles)]
   lines = [_line('ms of a step', heads), _line('---', ['---'] * len(heads))]
   for part in PARTS:
     cells = [
