@@ -20,6 +20,7 @@ from chatjax.store import opening
 from chatjax.testing import byte_tokenizer
 from chatjax.testing import tiny
 from tests import pages
+from tests.interface import tiny_chat
 from tests.serve import harness
 
 README = pages.ROOT / 'README.md'
@@ -54,10 +55,11 @@ def engine():
 def session(engine, tmp_path, request):
   path = request.getfixturevalue('path')
   thinks = path.stem == 'reasoning'
+  tokenizer = byte_tokenizer.ByteTokenizer()
   return session_lib.Session(
     engine,
-    byte_tokenizer.ByteTokenizer(),
-    byte_tokenizer.ByteChatFormat(opening='<think>\n' if thinks else ''),
+    tokenizer,
+    tiny_chat.chat_format(tokenizer, thinks=thinks),
     model_id='qwen2.5-coder-0.5b-instruct',
     sampler_version=keys.SAMPLER_VERSION,
     output_format=formats.get('hermes'),

@@ -26,6 +26,7 @@ from chatjax.serve import journal as journal_lib
 from chatjax.serve import metrics as metrics_lib
 from chatjax.serve import page
 from chatjax.serve import quota as quota_lib
+from chatjax.serve import service as service_lib
 from chatjax.serve import stored
 from chatjax.serve import text_completions
 from chatjax.serve import timeouts as timeouts_lib
@@ -73,22 +74,24 @@ def create_app(
     app.add_middleware(guard.KeyGuard, api_keys=api_keys)
   if allowed_hosts is not None:
     app.add_middleware(guard.HostGuard, allowed_hosts=allowed_hosts)
+  limits = limits or limits_lib.Limits()
   metrics = metrics_lib.Metrics(session)
-  shared = {
-    'limits': limits or limits_lib.Limits(),
-    'timeouts': timeouts or timeouts_lib.Timeouts(),
-    'gate': gate,
-    'journal': journal_lib.Journal(session.engine, metrics.observe),
-    'quota': quota_lib.Quota(max_per_key),
-  }
-  chats = completions_lib.Completions(session, **shared)
+  service = service_lib.Service(
+    session=session,
+    limits=limits,
+    timeouts=timeouts or timeouts_lib.Timeouts(),
+    gate=gate,
+    quota=quota_lib.Quota(max_per_key),
+    journal=journal_lib.Journal(session.engine, metrics.observe),
+  )
+  chats = completions_lib.Completions(service)
   app.post('/v1/chat/completions')(chats.create)
-  texts = text_completions.TextCompletions(session, **shared)
+  texts = text_completions.TextCompletions(service)
   app.post('/v1/completions')(texts.create)
-  stored.add_routes(app, session.keeper, limits or limits_lib.Limits())
+  stored.add_routes(app, session.keeper, limits)
   page.add_routes(app)
   _add_models(app, session)
-  _add_tools(app, session, limits or limits_lib.Limits())
+  _add_tools(app, session, limits)
   _add_states(app, session, gate, metrics)
   _add_error_handlers(app)
   return app

@@ -13,44 +13,27 @@ from chatjax.chat import generation
 from chatjax.chat import session as session_lib
 from chatjax.protocol import build
 from chatjax.protocol import errors
-from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import request as request_lib
 from chatjax.protocol import response
 from chatjax.serve import answers
-from chatjax.serve import gate as gate_lib
 from chatjax.serve import guard
-from chatjax.serve import journal as journal_lib
 from chatjax.serve import quota as quota_lib
+from chatjax.serve import service as service_lib
 from chatjax.serve import sse
-from chatjax.serve import timeouts as timeouts_lib
 from chatjax.serve import visit as visit_lib
 
 
 class Completions:
   """Answers requests of one model."""
 
-  def __init__(
-    self,
-    session: session_lib.Session,
-    *,
-    limits: limits_lib.Limits,
-    timeouts: timeouts_lib.Timeouts,
-    gate: gate_lib.Gate,
-    journal: journal_lib.Journal,
-    quota: quota_lib.Quota,
-  ):
-    self._session = session
-    self._limits = limits
-    self._timeouts = timeouts
-    self._gate = gate
-    self._journal = journal
-    self._quota = quota
+  def __init__(self, service: service_lib.Service):
+    self._service = service
 
   async def create(self, http: requests.Request) -> responses.Response:
     """Answers one request, or raises `types.ChatjaxError`."""
-    body = await read_json(http, self._limits.max_body_bytes)
-    entry = self._journal.open(session_lib.new_id())
-    share = self._quota.share(guard.key_of(http.scope))
+    body = await read_json(http, self._service.limits.max_body_bytes)
+    entry = self._service.journal.open(session_lib.new_id())
+    share = self._service.quota.share(guard.key_of(http.scope))
     try:
       # Parsing and tokenizing a long prompt must not hold up other streams.
       parsed, running = await concurrency.run_in_threadpool(
@@ -58,12 +41,12 @@ class Completions:
       )
     except BaseException:
       share.give_back()
-      self._journal.discard(entry)
+      self._service.journal.discard(entry)
       raise
     answering = visit_lib.Visit(
       running,
       [(running, entry)],
-      self._gate,
+      self._service.gate,
       share,
       request=parsed.request,
       user=parsed.user,
@@ -72,7 +55,7 @@ class Completions:
     answer = await visit_lib.answer(
       http,
       answering,
-      self._timeouts,
+      self._service.timeouts,
       whole=functools.partial(self._whole, running),
       chunks=build.ChunkBuilder(running.meta),
       keep=self._keep_of(running),
@@ -84,22 +67,24 @@ class Completions:
     self, running: generation.Generation, result: types.Completion
   ) -> response.ChatCompletion:
     answer = build.completion(running.meta, result)
-    return self._session.keeper.keep(running, result, answer)
+    return self._service.session.keeper.keep(running, result, answer)
 
   def _keep_of(self, running: generation.Generation) -> sse.Keep | None:
     if not running.source.store:
       return None
-    return functools.partial(self._session.keeper.keep_streamed, running)
+    return functools.partial(
+      self._service.session.keeper.keep_streamed, running
+    )
 
   def _start(
     self, body: bytes, request_id: str, share: quota_lib.Share
   ) -> tuple[request_lib.Parsed, generation.Generation]:
-    parsed = request_lib.parse_json(body, limits=self._limits)
+    parsed = request_lib.parse_json(body, limits=self._service.limits)
     share.take(parsed.request.n)
-    running = self._session.start(
+    running = self._service.session.start(
       parsed.request,
       request_id=request_id,
-      timeout_s=self._timeouts.answer_s,
+      timeout_s=self._service.timeouts.answer_s,
     )
     return parsed, running
 

@@ -238,7 +238,7 @@ def test_bad_input_is_answered_soon(arguments):
   took_s, code, out, err = cpu_s(*arguments)
   assert (code, out) == (2, '')
   assert is_one_sentence(err)
-  assert took_s < 1.5
+  assert took_s < 3  # of a processor; a busy machine takes its share
 
 
 def test_arguments_that_are_not_text(fake):

@@ -39,18 +39,22 @@ def engine():
   return engine_lib.Engine(tiny.weights('llama', 'int8'), tiny.ENGINE)
 
 
+def chat_format(tokenizer, *, thinks=False):
+  return format_lib.ChatFormat.from_template(
+    TEMPLATE + THINKS * thinks,
+    bos_token='',
+    eos_token='',
+    tokenizer=tokenizer,
+  )
+
+
 def session(running, *, thinks=False, store=None):
   """A session on an engine; one that thinks does so from its first token."""
   tokenizer = byte_tokenizer.ByteTokenizer()
   return session_lib.Session(
     running,
     tokenizer,
-    format_lib.ChatFormat.from_template(
-      TEMPLATE + THINKS * thinks,
-      bos_token='',
-      eos_token='',
-      tokenizer=tokenizer,
-    ),
+    chat_format(tokenizer, thinks=thinks),
     model_id='tiny',
     sampler_version=1,
     output_format=formats.get('hermes'),
