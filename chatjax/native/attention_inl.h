@@ -6,14 +6,6 @@
 // added up, so nothing is summed across lanes but the sixteen partial sums of
 // the softmax, at the end, as a fixed tree.
 
-static inline float SumOfLanes(Vec x) {
-  float lanes[16];
-  Store(x, lanes);
-  for (int half = 8; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  return lanes[0];
-}
-
 // Rotates the pairs (x[i], x[i + H/2]) of a head by the angles of a position.
 static inline void Rotate(const Attention& a, int64_t t, const float* x,
                           float scale, float* to) {
@@ -136,7 +128,7 @@ static void Attend(const Attention& a, int64_t t, int64_t head,
     PageValues<G>(a, v, lo, hi, logits, stride, decay, out);
   }
   for (int g = 0; g < G; ++g) {
-    const float total = SumOfLanes(sum[g]);
+    const float total = Sum(sum[g]);
     for (int64_t h = 0; h < a.H; ++h)
       a.out[(at + g) * a.H + h] = out[g * padded + h] / total;
   }

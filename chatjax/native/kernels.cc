@@ -2,6 +2,7 @@
 // their types; shapes are checked here.
 
 #include "attention.h"
+#include "float_product.h"
 #include "gate.h"
 #include "product.h"
 #include "xla/ffi/api/ffi.h"
@@ -39,6 +40,31 @@ ffi::Error Int8Product(ffi::ThreadPool pool, int32_t isa,
   chatjax::Run(chatjax::Product{.T = T, .K = K, .N = N,
                 .x = x.typed_data(), .live = live.typed_data(),
                 .w = w.typed_data(), .sw = sw.typed_data(),
+                .y = y->typed_data(), .isa = path},
+               PoolOf(pool));
+  return ffi::Error::Success();
+}
+
+ffi::Error FloatProduct(ffi::ThreadPool pool, int32_t isa,
+                        ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi::PRED> live,
+                        ffi::AnyBuffer w, ffi::ResultBuffer<ffi::F32> y) {
+  const auto x_dims = x.dimensions(), w_dims = w.dimensions();
+  if (x_dims.size() != 2 || w_dims.size() != 2 || w_dims[1] != x_dims[1] ||
+      live.element_count() != static_cast<size_t>(x_dims[0]) ||
+      y->element_count() != static_cast<size_t>(x_dims[0] * w_dims[0])) {
+    return ffi::Error::InvalidArgument("float product: shapes do not agree");
+  }
+  const bool is_bfloat16 = w.element_type() == ffi::BF16;
+  if (!is_bfloat16 && w.element_type() != ffi::F32) {
+    return ffi::Error::InvalidArgument("float product: no such weight type");
+  }
+  const auto path = isa < 0 ? chatjax::BestIsa() : chatjax::Isa{isa};
+  if (!chatjax::IsSupported(path)) {
+    return ffi::Error::InvalidArgument("float product: no such path here");
+  }
+  chatjax::Run(chatjax::FloatProduct{.T = x_dims[0], .K = x_dims[1],
+                .N = w_dims[0], .x = x.typed_data(), .live = live.typed_data(),
+                .is_bfloat16 = is_bfloat16, .w = w.untyped_data(),
                 .y = y->typed_data(), .isa = path},
                PoolOf(pool));
   return ffi::Error::Success();
@@ -177,10 +203,19 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(ChatjaxInt8Product, Int8Product,
                                   .Arg<ffi::Buffer<ffi::F32>>()
                                   .Ret<ffi::Buffer<ffi::F32>>());
 
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ChatjaxFloatProduct, FloatProduct,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Attr<int32_t>("isa")
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::PRED>>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::Buffer<ffi::F32>>());
+
 extern "C" {
 
 // Raised whenever a kernel's bits or arguments change.
-int32_t ChatjaxKernelVersion() { return 3; }
+int32_t ChatjaxKernelVersion() { return 4; }
 
 int32_t ChatjaxBestIsa() { return static_cast<int32_t>(chatjax::BestIsa()); }
 

@@ -1,7 +1,7 @@
 """The C++ kernels as JAX functions, where they were built.
 
 They are an optional part of the install: without a compiler there is no
-library, `is_available` says so, and an int8 model runs on XLA's own product.
+library, `is_available` says so, and models run on XLA's own product.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 # What the sources beside this file say of themselves; a library of another
 # version is a stale build.
-VERSION = 3
+VERSION = 4
 
 GROUP = 64  # inputs per scale
 BLOCK = 32  # outputs per packed block
@@ -31,7 +31,7 @@ _BEST = -1
 _ACTIVATIONS = ('silu', 'gelu_tanh')  # likewise by number
 
 _PRODUCT, _ATTENTION = 'chatjax_int8_product', 'chatjax_attention'
-_GATE = 'chatjax_gate'
+_GATE, _FLOAT_PRODUCT = 'chatjax_gate', 'chatjax_float_product'
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ def _library() -> ctypes.CDLL | None:
     (_PRODUCT, library.ChatjaxInt8Product),
     (_ATTENTION, library.ChatjaxAttention),
     (_GATE, library.ChatjaxGate),
+    (_FLOAT_PRODUCT, library.ChatjaxFloatProduct),
   ):
     capsule = jax.ffi.pycapsule(handler)
     jax.ffi.register_ffi_target(name, capsule, platform='cpu')
@@ -122,6 +123,34 @@ def int8_product(
   out = jax.ShapeDtypeStruct((x_TK.shape[0], num_outputs), jnp.float32)
   call = jax.ffi.ffi_call(_PRODUCT, out)
   return call(x_TK, live_T, packed, scale, isa=_number(isa))
+
+
+def float_product(
+  x_TK: jax.Array,
+  live_T: jax.Array,
+  w_NK: jax.Array,
+  *,
+  isa: str | None = None,
+) -> jax.Array:
+  """`x @ w.T`, summed in float32.
+
+  The bits of a row depend on that row alone: not on the others, on the threads
+  or on the processor.
+
+  Args:
+    x_TK: f32[T, K].
+    live_T: bool[T], rows to compute; the others come back as zeros.
+    w_NK: f32[N, K] or bf16[N, K].
+    isa: one of `supported_isas()`; the default is the best.
+
+  Returns:
+    f32[T, N].
+  """
+  assert _library() is not None, 'the native kernels were not built'
+  chex.assert_rank([x_TK, w_NK], 2)
+  out = jax.ShapeDtypeStruct((x_TK.shape[0], w_NK.shape[0]), jnp.float32)
+  call = jax.ffi.ffi_call(_FLOAT_PRODUCT, out)
+  return call(x_TK, live_T, w_NK, isa=_number(isa))
 
 
 def gate(

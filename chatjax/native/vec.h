@@ -49,6 +49,8 @@ inline Vec Load(const int8_t* x) {
   return Map([=](int i) { return static_cast<float>(x[i]); });
 }
 inline void Store(Vec a, float* to) { std::copy_n(a.x, 16, to); }
+// As it is. Where it pays, the compiler may not load it again for each use.
+inline Vec Keep(Vec a) { return a; }
 inline Vec Add(Vec a, Vec b) {
   return Map([&](int i) { return a.x[i] + b.x[i]; });
 }
@@ -88,6 +90,13 @@ inline Vec ScaleByPowerOf2(Vec a, Vec shifted) {
   });
 }
 
+// The lanes' sum: i and i + 8, then i and i + 4, i + 2, i + 1.
+inline float Sum(Vec a) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) a.x[i] += a.x[i + half];
+  return a.x[0];
+}
+
 }  // namespace plain
 
 #if defined(__x86_64__)
@@ -118,6 +127,7 @@ inline void Store(Vec a, float* to) {
   _mm256_storeu_ps(to, a.a);
   _mm256_storeu_ps(to + 8, a.b);
 }
+inline Vec Keep(Vec a) { return a; }
 inline Vec Add(Vec a, Vec b) {
   return {_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)};
 }
@@ -154,6 +164,14 @@ inline Vec ScaleByPowerOf2(Vec a, Vec shifted) {
   return {ScaleByPowerOf2(a.a, shifted.a), ScaleByPowerOf2(a.b, shifted.b)};
 }
 
+inline float Sum(__m256 a) {
+  const __m128 four =
+      _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline float Sum(Vec a) { return Sum(_mm256_add_ps(a.a, a.b)); }
+
 }  // namespace avx2
 CHATJAX_END_TARGET
 
@@ -174,6 +192,10 @@ inline Vec Load(const int8_t* x) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from)));
 }
 inline void Store(Vec a, float* to) { _mm512_storeu_ps(to, a); }
+inline Vec Keep(Vec a) {
+  asm("" : "+v"(a));
+  return a;
+}
 inline Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 inline Vec Sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 inline Vec Mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
@@ -189,6 +211,16 @@ inline Vec SelectNegative(Vec x, Vec a, Vec b) {
 inline Vec ScaleByPowerOf2(Vec a, Vec shifted) {
   const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), n));
+}
+
+inline float Sum(Vec a) {
+  const __m512 upper = _mm512_shuffle_f32x4(a, a, 0xee);
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a),
+                                     _mm512_castps512_ps256(upper));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight),
+                                 _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
 }  // namespace avx512
@@ -230,6 +262,7 @@ inline Vec Load(const int8_t* x) {
 inline void Store(Vec a, float* to) {
   for (int i = 0; i < 4; ++i) vst1q_f32(to + 4 * i, a.x[i]);
 }
+inline Vec Keep(Vec a) { return a; }
 inline Vec Add(Vec a, Vec b) {
   return Map([&](int i) { return vaddq_f32(a.x[i], b.x[i]); });
 }
@@ -268,6 +301,13 @@ inline Vec ScaleByPowerOf2(Vec a, Vec shifted) {
     return vreinterpretq_f32_u32(
         vaddq_u32(vreinterpretq_u32_f32(a.x[i]), n));
   });
+}
+
+inline float Sum(Vec a) {
+  const float32x4_t four = vaddq_f32(vaddq_f32(a.x[0], a.x[2]),
+                                     vaddq_f32(a.x[1], a.x[3]));
+  const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+  return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
 
 }  // namespace neon

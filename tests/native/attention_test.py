@@ -99,7 +99,7 @@ SHAPES = st.fixed_dictionaries({
 @hypothesis.given(
   shape=SHAPES, seed=st.integers(0, 99), window=st.sampled_from([0, 1, 7, 20])
 )
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=12, deadline=None)
 def test_every_path_gives_the_same_bits_and_they_are_right(shape, seed, window):
   hypothesis.assume(shape['T'] <= shape['P'] * shape['S'])
   rng = np.random.default_rng(seed)

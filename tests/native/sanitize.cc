@@ -1,4 +1,4 @@
-// Runs the int8 product without XLA, for the sanitizers and for processors that
+// Runs the products without XLA, for the sanitizers and for processors that
 // are only emulated. Every path, pool and choice of rows must give the bits of
 // the plain path on one thread, a row at a time. Prints a hash of these bits,
 // which is the same on every machine.
@@ -11,6 +11,7 @@
 #include <mutex>
 #include <random>
 
+#include "float_product.h"
 #include "product.h"
 
 namespace {
@@ -70,7 +71,11 @@ struct Case {
   int64_t T, K, N, groups, blocks;
   std::vector<float> x, sw;
   std::vector<uint8_t> w;
+  std::vector<float> w_float;
+  std::vector<chatjax::Bfloat16> w_bfloat16;
 };
+
+enum class Weights { kInt8, kFloat, kBfloat16 };
 
 using Random = std::mt19937;  // its distributions differ between libraries
 
@@ -104,7 +109,7 @@ Case MakeCase(Random& random, int64_t T, int64_t K, int64_t N) {
   Case c{.T = T, .K = K, .N = N,
          .groups = (K + chatjax::kGroup - 1) / chatjax::kGroup,
          .blocks = (N + chatjax::kBlock - 1) / chatjax::kBlock,
-         .x = std::vector<float>(T * K), .sw = {}, .w = {}};
+         .x = std::vector<float>(T * K), .sw = {}, .w = {}, .w_float = {}, .w_bfloat16 = {}};
   for (int64_t t = 0; t < T; ++t)
     for (int64_t k = 0; k < K; k += chatjax::kGroup)
       FillGroup(random, &c.x[t * K + k], std::min(chatjax::kGroup, K - k));
@@ -117,15 +122,33 @@ Case MakeCase(Random& random, int64_t T, int64_t K, int64_t N) {
   const bool is_extreme = random() % 4 == 0;
   for (uint8_t& w : c.w)
     w = is_extreme ? (random() % 2 ? 1 : 255) : 1 + random() % 255;
+  for (int64_t i = 0; i < N * K; ++i) {
+    c.w_float.push_back(Uniform(random));
+    uint32_t bits;
+    std::memcpy(&bits, &c.w_float.back(), sizeof bits);
+    c.w_bfloat16.push_back({static_cast<uint16_t>(bits >> 16)});
+  }
   return c;
 }
 
 // The rows of `c` that are live, or, with `only`, that row as a whole input.
-std::vector<float> Multiply(const Case& c, Isa isa, const Pool& pool,
-                            const bool* live, int64_t only = -1) {
+std::vector<float> Multiply(const Case& c, Weights type, Isa isa,
+                            const Pool& pool, const bool* live,
+                            int64_t only = -1) {
   const int64_t T = only < 0 ? c.T : 1;
   std::vector<float> y(T * c.N, 7.0f);
   const float* x = c.x.data() + (only < 0 ? 0 : only * c.K);
+  if (type != Weights::kInt8) {
+    const bool is_bfloat16 = type == Weights::kBfloat16;
+    const void* w = c.w_float.data();
+    if (is_bfloat16) w = c.w_bfloat16.data();
+    chatjax::Run(chatjax::FloatProduct{.T = T, .K = c.K, .N = c.N, .x = x,
+                                       .live = live,
+                                       .is_bfloat16 = is_bfloat16, .w = w,
+                                       .y = y.data(), .isa = isa},
+                 pool);
+    return y;
+  }
   chatjax::Run(chatjax::Product{.T = T, .K = c.K, .N = c.N, .x = x,
                                 .live = live, .w = c.w.data(),
                                 .sw = c.sw.data(), .y = y.data(), .isa = isa},
@@ -153,11 +176,11 @@ struct Checker {
             {kThreads, [this](Task task) { held.push_back(std::move(task)); }}};
   }
 
-  std::vector<float> Reference(const Case& c) {
+  std::vector<float> Reference(const Case& c, Weights type) {
     const bool live = true;
     std::vector<float> all;
     for (int64_t t = 0; t < c.T; ++t) {
-      const auto row = Multiply(c, Isa::kPlain, Pools()[0], &live, t);
+      const auto row = Multiply(c, type, Isa::kPlain, Pools()[0], &live, t);
       all.insert(all.end(), row.begin(), row.end());
     }
     for (float y : all) hash = (hash ^ Bits(y)) * 1099511628211u;
@@ -165,8 +188,13 @@ struct Checker {
   }
 
   void Check(const Case& c) {
+    for (auto type : {Weights::kInt8, Weights::kFloat, Weights::kBfloat16})
+      Check(c, type);
+  }
+
+  void Check(const Case& c, Weights type) {
     Random random(c.T);
-    const auto want = Reference(c);
+    const auto want = Reference(c, type);
     auto live = std::make_unique<bool[]>(c.T);
     for (int number = 0; number < 4; ++number) {
       const auto isa = Isa{number};
@@ -175,7 +203,7 @@ struct Checker {
       for (size_t p = 0; p < pools.size(); ++p) {
         const bool is_whole = random() % 2;
         for (int64_t t = 0; t < c.T; ++t) live[t] = is_whole || random() % 2;
-        const auto got = Multiply(c, isa, pools[p], live.get());
+        const auto got = Multiply(c, type, isa, pools[p], live.get());
         for (auto& task : std::exchange(held, {})) threads.Add(std::move(task));
         Compare(c, want, got, live.get(), number, p);
       }

@@ -1,4 +1,4 @@
-"""The int8 product on its own: under sanitizers, on an emulated processor."""
+"""The products on their own: under sanitizers, on an emulated processor."""
 
 import os
 import pathlib
@@ -35,7 +35,10 @@ def compile_and_run(
   )
 
 
-@pytest.mark.parametrize('sanitizer', ['address,undefined', 'thread'])
+@pytest.mark.parametrize(
+  'sanitizer',
+  ['address,undefined', pytest.param('thread', marks=pytest.mark.slow)],
+)
 def test_all_paths_and_pools_agree(tmp_path, sanitizer):
   flags = (f'-fsanitize={sanitizer}', '-fno-sanitize-recover=all')
   empty = tmp_path / 'empty.cc'
@@ -47,6 +50,7 @@ def test_all_paths_and_pools_agree(tmp_path, sanitizer):
   assert 'isa 0\n' in done.stdout
 
 
+@pytest.mark.slow
 def test_neon_gives_the_bits_of_this_processor(tmp_path):
   if shutil.which('qemu-aarch64') is None:
     pytest.skip('there is no qemu-aarch64')
