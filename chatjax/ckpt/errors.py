@@ -17,3 +17,15 @@ class NoSpaceError(UnavailableError):
 
 class GGUFError(types.ChatjaxError, ValueError):
   """A GGUF file that cannot be read; names the file and the place in it."""
+
+
+class SafetensorsError(types.ChatjaxError, ValueError):
+  """A safetensors file that cannot be read; names the file and the tensor."""
+
+
+class FolderError(types.ChatjaxError, ValueError):
+  """A folder of weights that cannot be used; names what is wrong in it."""
+
+
+class DataError(types.ChatjaxError, ValueError):
+  """Numbers that cannot be weights; names the file and the tensor."""

@@ -10,11 +10,12 @@ import json
 import pathlib
 from typing import Any
 
+from chatjax.ckpt import errors
 from chatjax.ckpt import home as home_lib
 
 # Raised whenever the meaning of stored parameters changes.
 FORMAT_VERSION = 1
-_MANIFEST = 'chatjax.json'
+NAME = 'chatjax.json'
 _PARAMS = 'params'
 
 
@@ -23,8 +24,8 @@ class Manifest:
   """What parameters were made of.
 
   Attributes:
-    source: name of the weight file.
-    sha256: of the weight file.
+    source: name of the weight file or folder.
+    sha256: of the weight file, or of all files of the folder.
   """
 
   source: str
@@ -33,25 +34,48 @@ class Manifest:
 
   def folder(self, checkpoints: pathlib.Path) -> pathlib.Path:
     """Where such parameters are kept."""
-    stem = pathlib.PurePath(self.source).stem
+    stem = self.source.removesuffix('.gguf')
     return checkpoints / (
       f'{stem}-{self.dtype}-v{FORMAT_VERSION}-{self.sha256[:12]}'
     )
 
   def is_complete(self, folder: pathlib.Path) -> bool:
     """Whether the folder holds exactly such parameters."""
-    found = home_lib.read_json(folder / _MANIFEST)
-    return found == self._record() and params(folder).is_dir()
+    found = home_lib.read_json(folder / NAME)
+    return found == self.record() and params(folder).is_dir()
 
   def write(self, folder: pathlib.Path) -> None:
     """Comes last: a folder with a manifest is whole."""
-    text = json.dumps(self._record(), indent=2)
-    (folder / _MANIFEST).write_text(text, encoding='utf-8')
+    text = json.dumps(self.record(), indent=2)
+    (folder / NAME).write_text(text, encoding='utf-8')
 
-  def _record(self) -> dict[str, Any]:
+  def record(self) -> dict[str, Any]:
     return {'format': FORMAT_VERSION, **dataclasses.asdict(self)}
 
 
 def params(folder: pathlib.Path) -> pathlib.Path:
   """Where in the folder the parameters themselves lie."""
   return folder / _PARAMS
+
+
+def find(folder: pathlib.Path) -> Manifest | None:
+  """What a folder of converted parameters says of itself; None if it is none.
+
+  Raises:
+    errors.FolderError: it is of another version, or not whole.
+  """
+  if not (folder / NAME).is_file():
+    return None
+  found = home_lib.read_json(folder / NAME)
+  try:
+    made = Manifest(
+      source=found['source'], sha256=found['sha256'], dtype=found['dtype']
+    )
+  except (TypeError, KeyError):
+    made = None
+  if made is None or not made.is_complete(folder):
+    raise errors.FolderError(
+      f'{folder / NAME} is not that of whole parameters in format'
+      f' {FORMAT_VERSION}; convert the weights again.'
+    )
+  return made

@@ -10,6 +10,7 @@ parameter must be named exactly once.
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -64,7 +65,8 @@ def expand(rules: Sequence[Rule], num_layers: int) -> tuple[Rule, ...]:
   names = [name for rule in expanded for name, _ in rule.sources]
   targets = [rule.target for rule in expanded]
   for kind, seen in (('source', names), ('target', targets)):
-    double = sorted({name for name in seen if seen.count(name) > 1})
+    counts = collections.Counter(seen)
+    double = sorted(name for name, count in counts.items() if count > 1)
     if double:
       raise MappingError(f'Conversion table names {kind} twice: {double}.')
   return tuple(expanded)
@@ -112,6 +114,32 @@ def apply_equation(
   ]
   split = x.reshape([sizes[letter] for letter in letters])
   return split.transpose(order).reshape(merged)
+
+
+def letter_sizes(
+  equation: str, shape: Sequence[int], known: Mapping[str, int]
+) -> dict[str, int]:
+  """Sizes of all letters of an equation, given the source's shape.
+
+  Raises:
+    MappingError: the shape does not fit the equation.
+  """
+  return _sizes(equation.split('->')[0], shape, known)
+
+
+def source_shape(
+  equation: str, shape: Sequence[int], known: Mapping[str, int]
+) -> tuple[int, ...]:
+  """The source's shape, given that of what an equation makes.
+
+  Raises:
+    MappingError: the shape does not fit the equation.
+  """
+  left, right = equation.split('->')
+  sizes = _sizes(right, shape, known)
+  return tuple(
+    math.prod(sizes[letter] for letter in axis) for axis in left.split(',')
+  )
 
 
 def reverse(equation: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import jax
@@ -22,8 +23,9 @@ _SIZES = {
   'mlp_dim': 48,
   'max_context': 512,
 }
+_TWO_LAYERS = _SIZES | {'num_layers': 2}
 
-# As Llama, Qwen2 and Gemma 3 differ from one another.
+# As Llama, Qwen2, Gemma 3, Mixtral and gpt-oss differ from one another.
 CONFIGS = {
   'llama': config_lib.ModelConfig(**_SIZES),
   'qwen2': config_lib.ModelConfig(
@@ -39,6 +41,23 @@ CONFIGS = {
     qk_norm=True,
     post_norms=True,
   ),
+  'mixtral': config_lib.ModelConfig(
+    **_TWO_LAYERS, num_experts=5, experts_per_token=2, moe_dim=48
+  ),
+  'gpt_oss': config_lib.ModelConfig(
+    **_TWO_LAYERS,
+    layer_kinds=(_LOCAL, _GLOBAL),
+    sliding_window=20,
+    activation='clamped_swiglu',
+    qkv_bias=True,
+    out_bias=True,
+    attention_sinks=True,
+    tie_embeddings=False,
+    num_experts=4,
+    experts_per_token=2,
+    moe_dim=48,
+    moe_bias=True,
+  ),
 }
 
 ENGINE = config_lib.EngineConfig(
@@ -52,15 +71,24 @@ ENGINE = config_lib.EngineConfig(
 )
 
 
-def weights(family: str, dtype: str, seed: int = 0) -> load.Weights:
-  """A model of random weights; ids are bytes and three special tokens."""
-  config, dtype = CONFIGS[family], quant.storage(dtype)
+def weights(
+  family: str, dtype: str, seed: int = 0, **sizes: int
+) -> load.Weights:
+  """A model of random weights; ids are bytes and three special tokens.
+
+  Args:
+    family: one of CONFIGS.
+    dtype: of the weights.
+    seed: of the numbers.
+    **sizes: fields of its config that are others.
+  """
+  config = dataclasses.replace(CONFIGS[family], **sizes)
+  dtype = quant.storage(dtype)
   model = transformer.Transformer(config, dtype)
   return load.Weights(
     config=config,
     abstract=model.abstract_params(),
-    restore=lambda: model.init(jax.random.key(seed)),
-    metadata={},
-    digest=hashlib.sha256(f'{family}-{dtype}-{seed}'.encode()).hexdigest(),
+    restore=lambda placement=None: model.init(jax.random.key(seed)),
+    digest=hashlib.sha256(f'{config}-{dtype}-{seed}'.encode()).hexdigest(),
     dtype=dtype,
   )

@@ -50,36 +50,50 @@ class Codec:
   def encode(self, text: str) -> list[int]:
     return self._tokenizer.encode(text, add_special_tokens=False).ids
 
+  def encode_later(self, text: str) -> list[int]:
+    """Ids of text that follows a special token: the same as of any other."""
+    return self.encode(text)
+
   def token_bytes(self, token_id: int) -> bytes:
     piece = self._pieces[token_id]
     if self._kinds[token_id] == Kind.NORMAL:
-      return piece.translate(_BYTE_OF).encode('latin-1')
+      return bytes_of(piece)
     return piece.encode()
 
 
 def _build(
   vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]
 ) -> tokenizers.Tokenizer:
-  pre = metadata.get('tokenizer.ggml.pre')
   # Only normal pieces: no text can then become one of the others.
   ids = {vocab.pieces[i]: i for i in vocab.ids_of(Kind.NORMAL)}
   _check_alphabet(ids)
   try:
     model = models.BPE(
-      vocab=ids,
-      merges=_merges(metadata),
-      # Llama 3 takes a whole word that is in the vocabulary as it is.
-      ignore_merges=pre == 'llama-bpe',
+      vocab=ids, merges=merges(metadata), ignore_merges=takes_words(metadata)
     )
   except Exception as error:  # noqa: BLE001 - the library raises nothing finer
     raise vocabulary.VocabularyError(
       f'The merges do not fit the vocabulary: {error}.'
     ) from None
   tokenizer = tokenizers.Tokenizer(model)
-  tokenizer.pre_tokenizer = _pre_tokenizer(pre)
-  if pre == 'qwen2':
-    tokenizer.normalizer = normalizers.NFC()
+  normalizer, tokenizer.pre_tokenizer = pipeline(metadata)
+  if normalizer is not None:
+    tokenizer.normalizer = normalizer
   return tokenizer
+
+
+def takes_words(metadata: Mapping[str, Any]) -> bool:
+  """Whether a whole word of the vocabulary is taken as it is (Llama 3)."""
+  return metadata.get('tokenizer.ggml.pre') == 'llama-bpe'
+
+
+def pipeline(
+  metadata: Mapping[str, Any],
+) -> tuple[normalizers.Normalizer | None, pre_tokenizers.PreTokenizer]:
+  """What happens to a text before it is merged."""
+  pre = metadata.get('tokenizer.ggml.pre')
+  normalizer = normalizers.NFC() if pre == 'qwen2' else None
+  return normalizer, _pre_tokenizer(pre)
 
 
 def _check_alphabet(ids: Mapping[str, int]) -> None:
@@ -89,11 +103,12 @@ def _check_alphabet(ids: Mapping[str, int]) -> None:
     )
 
 
-def _merges(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
-  merges = metadata.get('tokenizer.ggml.merges')
-  if merges is None:
+def merges(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
+  """Pairs of pieces, the most important first."""
+  written = metadata.get('tokenizer.ggml.merges')
+  if written is None:
     raise vocabulary.VocabularyError('The file has no tokenizer.ggml.merges.')
-  pairs = [tuple(str(merge).split(' ')) for merge in merges]
+  pairs = [tuple(str(merge).split(' ')) for merge in written]
   if wrong := [pair for pair in pairs if len(pair) != 2]:
     raise vocabulary.VocabularyError(
       f'{" ".join(wrong[0])!r} is not a merge of two pieces.'
@@ -132,3 +147,17 @@ def _byte_alphabet() -> dict[str, int]:
 
 _BYTES = _byte_alphabet()
 _BYTE_OF = str.maketrans({letter: chr(b) for letter, b in _BYTES.items()})
+
+
+def bytes_of(piece: str) -> bytes:
+  """What a piece of the byte alphabet stands for.
+
+  Raises:
+    vocabulary.VocabularyError: it has other letters.
+  """
+  try:
+    return piece.translate(_BYTE_OF).encode('latin-1')
+  except UnicodeEncodeError:
+    raise vocabulary.VocabularyError(
+      f'The piece {piece!r} is not of the byte alphabet.'
+    ) from None

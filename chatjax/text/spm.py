@@ -34,6 +34,10 @@ class Codec:
   def encode(self, text: str) -> list[int]:
     return self._processor.encode(text)
 
+  def encode_later(self, text: str) -> list[int]:
+    """Ids of text that follows a special token: the same as of any other."""
+    return self.encode(text)
+
   def token_bytes(self, token_id: int) -> bytes:
     piece = self._pieces[token_id]
     if self._kinds[token_id] == Kind.BYTE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+import itertools
 from typing import Any
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from chatjax.text import spm
 from chatjax.text import vocabulary
 
 VocabularyError = vocabulary.VocabularyError
+
+_NEITHER = (False, False)
 
 
 class Tokenizer(Protocol):
@@ -64,13 +67,29 @@ class _Codec(Protocol):
 
   def encode(self, text: str) -> list[int]: ...
 
+  def encode_later(self, text: str) -> list[int]: ...
+
   def token_bytes(self, token_id: int) -> bytes: ...
 
 
 class VocabularyTokenizer:
   """The `Tokenizer` of a model file."""
 
-  def __init__(self, vocab: vocabulary.Vocabulary, codec: _Codec):
+  def __init__(
+    self,
+    vocab: vocabulary.Vocabulary,
+    codec: _Codec,
+    strips: Mapping[int, tuple[bool, bool]] | None = None,
+  ):
+    """Puts the parts together.
+
+    Args:
+      vocab: pieces and special ids.
+      codec: encodes ordinary text.
+      strips: special ids that swallow white space of a template before and
+        after them.
+    """
+    self._strips = strips or {}
     self.vocab_size = len(vocab.pieces)
     self.bos_id = vocab.bos_id
     self.add_bos = vocab.add_bos
@@ -87,13 +106,21 @@ class VocabularyTokenizer:
 
   def encode_template(self, text: str, *, mark: str = '') -> list[int]:
     _check_characters(text)
-    ids = []
-    for part in self._splitter.split(text):
+    ids: list[int] = []
+    encode, strips_right = self._codec.encode, False
+    parts = list(self._splitter.split(text))
+    for part, following in itertools.zip_longest(parts, parts[1:]):
       if isinstance(part, int):
         ids.append(part)
+        strips_right = self._strips.get(part, _NEITHER)[1]
       else:
         plain = part.replace(mark, '') if mark else part
-        ids.extend(self._codec.encode(plain))
+        plain = plain.lstrip() if strips_right else plain
+        if self._strips.get(following, _NEITHER)[0]:
+          plain = plain.rstrip()
+        ids.extend(encode(plain))
+        strips_right = False
+      encode = self._codec.encode_later
     return ids
 
   def token_bytes(self, token_id: int) -> bytes:

@@ -30,7 +30,7 @@ class Kind(enum.IntEnum):
 
 
 # Pieces by which models end a turn or a text, beside the file's own eos.
-_END_PIECES = (
+END_PIECES = (
   '<|im_end|>',
   '<|endoftext|>',
   '<|end_of_text|>',
@@ -166,7 +166,7 @@ def _eos_ids(
   special_ids: Mapping[str, int],
 ) -> frozenset[int]:
   named = (_id_of(metadata, r, len(pieces)) for r in ('eos', 'eot', 'eom'))
-  known = (special_ids.get(piece) for piece in _END_PIECES)
+  known = (special_ids.get(piece) for piece in END_PIECES)
   return frozenset(i for i in named if i is not None) | frozenset(
     i for i in known if i is not None and kinds[i] == Kind.CONTROL
   )

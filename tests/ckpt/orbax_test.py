@@ -35,16 +35,16 @@ from unittest import mock
 import numpy as np
 import orbax.checkpoint as ocp
 from chatjax.ckpt import manifest, orbax
-real = ocp.StandardCheckpointer.save
+real = ocp.Checkpointer.save
 def save(self, path, tree):
   real(self, path, tree)
-  self.wait_until_finished()
   os.kill(os.getpid(), signal.SIGKILL)
-with mock.patch.object(ocp.StandardCheckpointer, 'save', save):
+with mock.patch.object(ocp.Checkpointer, 'save', save):
   orbax.ensure(
     pathlib.Path(sys.argv[1]),
     manifest.Manifest(source='tiny.gguf', sha256=sys.argv[2], dtype='float32'),
-    lambda: {'a': np.zeros(3, np.float32)},
+    {'a': np.zeros(3, np.float32)},
+    lambda part: part,
   )
 """
 
@@ -72,15 +72,15 @@ def test_too_small_a_disk_is_seen_before_the_first_byte(
   with pytest.raises(
     orbax.CheckpointError, match=r'need 4 MB in .*, 4 MB are free\. Free some'
   ):
-    orbax.ensure(checkpoints, MANIFEST, lambda: PARAMS)
+    orbax.ensure(checkpoints, MANIFEST, ABSTRACT, lambda part: PARAMS)
   assert names(checkpoints) == []
 
 
 def test_a_checkpoint_is_made_once(checkpoints):
-  path = orbax.ensure(checkpoints, MANIFEST, lambda: PARAMS)
+  path = orbax.ensure(checkpoints, MANIFEST, ABSTRACT, lambda part: PARAMS)
   assert names(checkpoints) == [path.name]
   assert_whole(path)
-  assert orbax.ensure(checkpoints, MANIFEST, pytest.fail) == path
+  assert orbax.ensure(checkpoints, MANIFEST, ABSTRACT, pytest.fail) == path
 
 
 def test_a_process_killed_while_saving(checkpoints):
@@ -91,7 +91,7 @@ def test_a_process_killed_while_saving(checkpoints):
   assert done.returncode == -signal.SIGKILL, done.stderr
   path = MANIFEST.folder(checkpoints)
   assert names(checkpoints) == [f'{path.name}.partial']
-  orbax.ensure(checkpoints, MANIFEST, lambda: PARAMS)
+  orbax.ensure(checkpoints, MANIFEST, ABSTRACT, lambda part: PARAMS)
   assert names(checkpoints) == [path.name]
   assert_whole(path)
 
@@ -104,10 +104,10 @@ def test_nothing_is_left_of_a_save_that_fails(checkpoints, error):
     raise error
 
   with (
-    mock.patch.object(ocp.StandardCheckpointer, 'save', save),
+    mock.patch.object(ocp.Checkpointer, 'save', save),
     pytest.raises(error),
   ):
-    orbax.ensure(checkpoints, MANIFEST, lambda: PARAMS)
+    orbax.ensure(checkpoints, MANIFEST, ABSTRACT, lambda part: PARAMS)
   assert names(checkpoints) == []
 
 
@@ -116,19 +116,21 @@ def test_a_folder_that_cannot_be_written(tmp_path):
   with pytest.raises(
     orbax.CheckpointError, match=r'^Cannot write checkpoint .*CHATJAX_HOME'
   ):
-    orbax.ensure(tmp_path / 'checkpoints', MANIFEST, lambda: PARAMS)
+    orbax.ensure(
+      tmp_path / 'checkpoints', MANIFEST, ABSTRACT, lambda part: PARAMS
+    )
 
 
 def test_two_at_once_convert_once(checkpoints):
   made = []
 
-  def make():
+  def make(unused_part):
     made.append(1)
     time.sleep(0.3)
     return PARAMS
 
   with futures.ThreadPoolExecutor() as pool:
-    ensure = lambda _: orbax.ensure(checkpoints, MANIFEST, make)
+    ensure = lambda _: orbax.ensure(checkpoints, MANIFEST, ABSTRACT, make)
     (path,) = set(pool.map(ensure, range(3)))
   assert made == [1]
   assert_whole(path)
@@ -140,7 +142,9 @@ def test_the_lock_of_a_live_process_is_respected(checkpoints):
   partial.mkdir(parents=True)
   with futures.ThreadPoolExecutor() as pool:
     with home_lib.lock(checkpoints.parent / 'locks' / path.name):
-      waiting = pool.submit(orbax.ensure, checkpoints, MANIFEST, lambda: PARAMS)
+      waiting = pool.submit(
+        orbax.ensure, checkpoints, MANIFEST, ABSTRACT, lambda part: PARAMS
+      )
       with pytest.raises(TimeoutError):
         waiting.result(timeout=0.3)
       assert partial.exists()
@@ -150,15 +154,15 @@ def test_the_lock_of_a_live_process_is_respected(checkpoints):
 
 @pytest.mark.parametrize('torn', ['chatjax.json', 'params'])
 def test_a_torn_checkpoint_is_made_again(checkpoints, torn):
-  path = orbax.ensure(checkpoints, MANIFEST, lambda: PARAMS)
+  path = orbax.ensure(checkpoints, MANIFEST, ABSTRACT, lambda part: PARAMS)
   (path / torn).rename(checkpoints.parent / torn)
   assert not MANIFEST.is_complete(path)
-  orbax.ensure(checkpoints, MANIFEST, lambda: PARAMS)
+  orbax.ensure(checkpoints, MANIFEST, ABSTRACT, lambda part: PARAMS)
   assert_whole(path)
 
 
 def test_damage_is_one_sentence(checkpoints):
-  path = orbax.ensure(checkpoints, MANIFEST, lambda: PARAMS)
+  path = orbax.ensure(checkpoints, MANIFEST, ABSTRACT, lambda part: PARAMS)
   for file in manifest_lib.params(path).rglob('*'):
     if file.is_file():
       file.write_bytes(b'')

@@ -1,0 +1,234 @@
+"""A model's folder as the Hugging Face hub lays it out.
+
+  config.json                    sizes and architecture
+  model.safetensors              the tensors, or
+  model.safetensors.index.json   which shard `model-0000i-of-n.safetensors`
+                                 holds which of them
+  tokenizer.json ...             what makes text of ids, and prompts of chats
+
+Nothing here runs code that a folder brings: no pickle, no Python files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from chatjax.ckpt import errors
+from chatjax.ckpt import home as home_lib
+from chatjax.ckpt import safetensors
+
+FolderError = errors.FolderError
+
+CONFIG = 'config.json'
+SINGLE = 'model.safetensors'
+INDEX = 'model.safetensors.index.json'
+# What is said of a model beside its tensors.
+TEXTS = (
+  CONFIG, 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json',
+  'chat_template.jinja', 'chat_template.json',
+)  # fmt: skip
+_PICKLED = ('.bin', '.pt', '.pth', '.pkl', '.ckpt')
+_MAX_TEXT_BYTES = 200 * 10**6
+_FLOATS = frozenset(
+  safetensors.DTYPES[code]
+  for code in ('F64', 'F32', 'F16', 'BF16', 'F8_E4M3', 'F8_E5M2')
+)
+# Tensors of 8 bits have their factors beside them, one per square block.
+_FACTORS = '_scale_inv'
+
+
+class Tensors:
+  """The tensors of one or several safetensors files, as one checkpoint.
+
+  Attributes:
+    shapes: name -> shape; factors of 8-bit tensors are not among them.
+    files: the files' names.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    """Opens all files and checks what their heads say.
+
+    Raises:
+      FolderError, safetensors.SafetensorsError: what is wrong with them.
+    """
+    self._folder = folder
+    file_of = _file_of(folder)
+    self.files = tuple(sorted(set(file_of.values())))
+    self._opened = {
+      name: safetensors.File(folder / name) for name in self.files
+    }
+    _check_index(folder, file_of, self._opened)
+    self._file_of = {
+      name: file for file, opened in self._opened.items()
+      for name in opened.tensors
+    }  # fmt: skip
+    self.shapes: Mapping[str, tuple[int, ...]] = {
+      name: self.info(name).shape
+      for name in self._file_of
+      if name.removesuffix(_FACTORS) not in self._file_of
+      or not name.endswith(_FACTORS)
+    }
+
+  def info(self, name: str) -> safetensors.TensorInfo:
+    """How a tensor is stored."""
+    return self._opened[self._file_of[name]].tensors[name]
+
+  def where(self, name: str) -> str:
+    """File and tensor, for messages."""
+    return f'{self._folder / self._file_of[name]}: tensor {name!r}'
+
+  def view(self, name: str) -> np.ndarray:
+    """A tensor as it is stored: a view of its file."""
+    return self._opened[self._file_of[name]].view(name)
+
+  def rows(self, name: str, start: int, stop: int) -> np.ndarray:
+    """Some rows of the outermost axis, a view of the file where it can be.
+
+    Raises:
+      FolderError: the tensor does not hold numbers that can be weights.
+    """
+    if self.info(name).dtype not in _FLOATS:
+      raise FolderError(
+        f'{self.where(name)} is stored as {self.info(name).dtype}, which is no'
+        ' weight that chatjax can read; use a checkpoint in bfloat16, float16'
+        ' or float32.'
+      )
+    rows = self.view(name)[start:stop]
+    if name + _FACTORS not in self._file_of:
+      return rows
+    return self._scaled(name, rows, start)
+
+  def _scaled(self, name: str, rows: np.ndarray, start: int) -> np.ndarray:
+    factors = self.view(name + _FACTORS)
+    shape = self.shapes[name]
+    if len(shape) != 2 or factors.ndim != 2:
+      raise FolderError(
+        f'{self.where(name + _FACTORS)} has shape {factors.shape}, which is'
+        f' not one factor per block of {shape}.'
+      )
+    # The last block of an axis may be cut.
+    high, wide = (
+      1 << (-(-size // count) - 1).bit_length()
+      for size, count in zip(shape, factors.shape, strict=True)
+    )
+    of_row = np.arange(start, start + len(rows)) // high
+    of_column = np.arange(shape[1]) // wide
+    if (-(-shape[0] // high), -(-shape[1] // wide)) != factors.shape:
+      raise FolderError(
+        f'{self.where(name + _FACTORS)} has shape {factors.shape}, which is'
+        f' not one factor per block of {shape}.'
+      )
+    scale = factors.astype(np.float32)[of_row][:, of_column]
+    return rows.astype(np.float32) * scale
+
+
+def _file_of(folder: pathlib.Path) -> dict[str, str]:
+  """Tensor -> file as an index says it; '' -> file where there is one file."""
+  if (folder / INDEX).is_file():
+    index = read_json(folder / INDEX)
+    found = index.get('weight_map') if isinstance(index, dict) else None
+    if not isinstance(found, dict) or not found:
+      raise FolderError(f'{folder / INDEX} has no weight_map.')
+    for name in found.values():
+      _check_file(folder, name)
+    return found
+  if (folder / SINGLE).is_file():
+    return {'': SINGLE}
+  names = sorted(path.name for path in folder.iterdir())
+  if single := [name for name in names if name.endswith('.safetensors')]:
+    raise FolderError(
+      f'{folder} has {single[0]}, and neither {SINGLE} nor {INDEX}: fetch the'
+      ' rest of the folder.'
+    )
+  if pickled := [name for name in names if name.endswith(_PICKLED)]:
+    raise FolderError(
+      f'{folder} has its weights only in {pickled[0]}: such files can run code'
+      ' when they are read, and chatjax does not. Use a checkpoint in'
+      ' safetensors.'
+    )
+  raise FolderError(f'{folder} has no weights: there is no {SINGLE}.')
+
+
+def _check_file(folder: pathlib.Path, name: Any) -> None:
+  try:
+    home_lib.check_name(name)
+  except (TypeError, ValueError):
+    raise FolderError(
+      f'{folder / INDEX} names the file {str(name)[:100]!r}, which is not one'
+      ' of its own folder.'
+    ) from None
+  if not (folder / name).is_file():
+    raise FolderError(
+      f'{folder / name} is missing, and {INDEX} names it: fetch it again.'
+    )
+
+
+def _check_index(
+  folder: pathlib.Path,
+  file_of: Mapping[str, str],
+  opened: Mapping[str, safetensors.File],
+) -> None:
+  """Each tensor must be in the file that the index names, and in no other."""
+  if '' in file_of:
+    return
+  wrong = [
+    f'{name} is not in {file}'
+    for name, file in file_of.items()
+    if name not in opened[file].tensors
+  ]
+  wrong += [
+    f'{name} is in {file}, unnamed'
+    for file, shard in opened.items()
+    for name in shard.tensors
+    if file_of.get(name) != file
+  ]
+  if wrong:
+    raise FolderError(
+      f'{folder / INDEX} and the files do not agree: {"; ".join(wrong)}.'
+    )
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+  """A JSON file that nobody has vouched for.
+
+  Raises:
+    FolderError: it is not there, too large, or no JSON.
+  """
+  text = read_text(path)
+  try:
+    return json.loads(text)
+  except (ValueError, RecursionError) as error:
+    raise FolderError(
+      f'{path} is no sound JSON ({str(error)[:100]}). Fetch it again.'
+    ) from error
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+  """A text file that nobody has vouched for.
+
+  Raises:
+    FolderError: it is not there, too large, or no text.
+  """
+  path = pathlib.Path(path)
+  try:
+    if path.stat().st_size > _MAX_TEXT_BYTES:
+      raise FolderError(
+        f'{path} has {path.stat().st_size} bytes, which is too large for what'
+        ' it should be.'
+      )
+    return path.read_text(encoding='utf-8')
+  except FileNotFoundError:
+    raise FolderError(f'{path.parent} has no {path.name}.') from None
+  except (OSError, UnicodeDecodeError) as error:
+    raise FolderError(f'{path} cannot be read: {error}.') from error
+
+
+def texts(folder: pathlib.Path) -> tuple[str, ...]:
+  """Names of the files beside the tensors that say something of the model."""
+  return tuple(name for name in TEXTS if (folder / name).is_file())

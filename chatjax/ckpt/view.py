@@ -1,0 +1,109 @@
+"""A checkpoint's tensors under other names, or cut into parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+
+import numpy as np
+
+from chatjax.ckpt import mapping
+from chatjax.ckpt import stream
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+  """Rows of a tensor, along its outermost axis.
+
+  Attributes:
+    tensor: its name in the checkpoint.
+    start: the first row.
+    num_rows: None is all of them.
+  """
+
+  tensor: str
+  start: int = 0
+  num_rows: int | None = None
+
+
+# What a tensor is called or made into; none if it is not used.
+Names = Callable[[str], Mapping[str, Part]]
+
+
+class View:
+  """Tensors as a function of their names says.
+
+  Attributes:
+    shapes: name -> shape.
+    unused: names in the checkpoint of what is left out.
+  """
+
+  def __init__(self, tensors: stream.Tensors, names: Names):
+    """Looks at all tensors.
+
+    Args:
+      tensors: of a checkpoint.
+      names: a tensor's name -> the parts that it is read as.
+
+    Raises:
+      mapping.MappingError: parts that are not all of a tensor, or double names.
+    """
+    self._tensors = tensors
+    self._parts: dict[str, Part] = {}
+    self.shapes: dict[str, tuple[int, ...]] = {}
+    unused = []
+    for tensor, shape in tensors.shapes.items():
+      parts = names(tensor)
+      if not parts:
+        unused.append(tensor)
+        continue
+      self._check(tensor, parts)
+      for name, part in parts.items():
+        num_rows = shape[0] if part.num_rows is None else part.num_rows
+        self.shapes[name] = (num_rows, *shape[1:])
+      self._parts |= parts
+    self.unused = tuple(unused)
+
+  def _check(self, tensor: str, parts: Mapping[str, Part]) -> None:
+    if double := sorted(parts.keys() & self._parts.keys()):
+      others = ', '.join(self._parts[name].tensor for name in double)
+      raise mapping.MappingError(
+        f'{self._tensors.where(tensor)} and {others} are read as the same:'
+        f' {", ".join(double)}.'
+      )
+    wanted = sum(part.num_rows or 0 for part in parts.values())
+    if wanted and self._tensors.shapes[tensor][0] != wanted:
+      raise mapping.MappingError(
+        f'{self._tensors.where(tensor)} has shape'
+        f' {self._tensors.shapes[tensor]}, the model wants {wanted} rows.'
+      )
+
+  def where(self, name: str) -> str:
+    """File and tensor, for messages."""
+    return self._tensors.where(self._parts[name].tensor)
+
+  def rows(self, name: str, start: int, stop: int) -> np.ndarray:
+    """Some rows of the outermost axis."""
+    part = self._parts[name]
+    first = part.start
+    return self._tensors.rows(part.tensor, first + start, first + stop)
+
+
+def renamed(tensor: str) -> Mapping[str, Part]:
+  """The whole of a tensor, under its own name."""
+  return {tensor: Part(tensor=tensor)}
+
+
+def cut(tensor: str, sizes: Mapping[str, int]) -> Mapping[str, Part]:
+  """A tensor as parts that follow one another.
+
+  Args:
+    tensor: its name.
+    sizes: rows of each part, by name.
+  """
+  parts, start = {}, 0
+  for name, size in sizes.items():
+    parts[name] = Part(tensor=tensor, start=start, num_rows=size)
+    start += size
+  return parts
