@@ -7,6 +7,7 @@ The Attention module is handed one of three ways to the keys (`Dense`, `Chunk`,
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Protocol
 
 from flax import linen as nn
@@ -18,6 +19,7 @@ from chatjax import config as config_lib
 from chatjax.nn import cache as cache_lib
 from chatjax.nn import layers
 from chatjax.nn import paged
+from chatjax.nn import param
 from chatjax.nn import quant
 from chatjax.nn import rope
 
@@ -32,6 +34,8 @@ class Heads:
     v_TKH: values.
     angles: what `rope.angles` gave for the positions.
     scale: factor on queries.
+    sinks_KG: logits without a value that join every softmax, or None.
+    softcap: bounds the logits, or None.
   """
 
   q_TKGH: jax.Array
@@ -39,6 +43,8 @@ class Heads:
   v_TKH: jax.Array
   angles: tuple[jax.Array, jax.Array]
   scale: float
+  sinks_KG: jax.Array | None = None
+  softcap: float | None = None
 
   def rotated(self) -> tuple[jax.Array, jax.Array]:
     """Scaled queries and keys, as they meet."""
@@ -68,10 +74,15 @@ class Dense:
   def __call__(self, heads, cache, window):
     q_TKGH, k_TKH = heads.rotated()
     logits_KGTS = jnp.einsum('TKGH,SKH->KGTS', q_TKGH, k_TKH)
+    if heads.softcap is not None:
+      logits_KGTS = paged.soft_cap(logits_KGTS, heads.softcap)
     position = jnp.arange(q_TKGH.shape[0])
     visible_TS = paged.visible(position, position, window)
     logits_KGTS = jnp.where(visible_TS[None, None], logits_KGTS, -jnp.inf)
-    probs_KGTS = jax.nn.softmax(logits_KGTS, axis=-1)
+    if heads.sinks_KG is None:
+      probs_KGTS = jax.nn.softmax(logits_KGTS, axis=-1)
+    else:
+      probs_KGTS = _softmax_with_sinks(logits_KGTS, heads.sinks_KG)
     return jnp.einsum('KGTS,SKH->TKGH', probs_KGTS, heads.v_TKH), cache
 
 
@@ -107,7 +118,13 @@ class Chunk:
     )
     cache = cache_lib.write_chunk(cache, k_TKH, heads.v_TKH, pages_J)
     out_TKGH = paged.of_one(
-      q_TKGH, cache, self.table_P, self.positions_T, window
+      q_TKGH,
+      cache,
+      self.table_P,
+      self.positions_T,
+      window,
+      sinks_KG=heads.sinks_KG,
+      softcap=heads.softcap,
     )
     return out_TKGH, cache
 
@@ -151,12 +168,22 @@ class Rows:
     )
     out_BKGH = paged.of_each(
         q_BKGH, cache, self.tables_BP, self.positions_B, self.live_B,
-        window=window, method=self.method,
+        window=window, sinks_KG=heads.sinks_KG, softcap=heads.softcap,
+        method=self.method,
     )  # fmt: skip
     return out_BKGH, cache
 
 
+def _softmax_with_sinks(logits_KGTS, sinks_KG):
+  K, G, T, _ = logits_KGTS.shape
+  sinks_KGT1 = jnp.broadcast_to(sinks_KG[:, :, None, None], (K, G, T, 1))
+  every = jnp.concatenate([sinks_KGT1, logits_KGTS], axis=-1)
+  return jax.nn.softmax(every, axis=-1)[..., 1:]
+
+
 def _native(heads, cache, tables_RP, positions_T, live_T, window):
+  is_plain = heads.sinks_KG is None and heads.softcap is None
+  assert is_plain, 'the kernel cannot do this: see best_method'
   return paged.native(
       heads.q_TKGH, heads.k_TKH, heads.v_TKH, heads.angles, cache,
       tables_RP, positions_T, live_T, scale=heads.scale, window=window,
@@ -184,7 +211,7 @@ class Attention(nn.Module):
     # Rows of one key/value head stand together (its G queries, key, value),
     # so a mesh can split the fused weight by head.
     qkv = layers.Linear(
-        out_shape=(K, G + 2, H), out_axes=('kv_heads', 'q_per_kv', 'head_dim'),
+        out_shape=(K, G + 2, H), out_axes=('kv_heads', 'qkv', 'head_dim'),
         in_shape=(cfg.embed_dim,), in_axes=('embed',),
         dtype=self.dtype, use_bias=cfg.qkv_bias, name='qkv',
     )(x_TD, live)  # fmt: skip
@@ -192,13 +219,30 @@ class Attention(nn.Module):
     q_TNH = qkv[:, :, :G].reshape(T, K * G, H)
     k_TKH, v_TKH = qkv[:, :, G], qkv[:, :, G + 1]
     if cfg.qk_norm:
-      q_TNH = layers.RMSNorm(cfg.norm_eps, name='q_norm')(q_TNH)
-      k_TKH = layers.RMSNorm(cfg.norm_eps, name='k_norm')(k_TKH)
-    heads = Heads(q_TNH.reshape(T, K, G, H), k_TKH, v_TKH, angles, cfg.q_scale)
+      norm = functools.partial(layers.RMSNorm, cfg.norm_eps, cfg.norm_offset)
+      q_TNH, k_TKH = norm(name='q_norm')(q_TNH), norm(name='k_norm')(k_TKH)
+    if cfg.qk_norm_whole:
+      q_TNH, k_TKH = (
+        layers.RMSNorm(cfg.norm_eps, name=name)(x.reshape(T, -1)).reshape(
+          x.shape
+        )
+        for name, x in (('q_norm', q_TNH), ('k_norm', k_TKH))
+      )
+    if cfg.rotary_dim:
+      order_H = rope.partial_order(H, cfg.rotary_dim)
+      q_TNH, k_TKH = q_TNH[:, :, order_H], k_TKH[:, :, order_H]
+    q_TKGH = q_TNH.reshape(T, K, G, H)
+    sinks_KG = None
+    if cfg.attention_sinks:
+      spec = param.ParamSpec(shape=(K, G), axes=('kv_heads', 'q_per_kv'))
+      sinks_KG = param.declare(self, 'sinks', spec)
+    heads = Heads(
+        q_TKGH, k_TKH, v_TKH, angles, cfg.q_scale, sinks_KG, cfg.attn_softcap,
+    )  # fmt: skip
     o_TKGH, cache = attend(heads, cache, cfg.window(self.kind))
     out_TD = layers.Linear(
         out_shape=(cfg.embed_dim,), out_axes=('embed',),
         in_shape=(K, G, H), in_axes=('kv_heads', 'q_per_kv', 'head_dim'),
-        dtype=self.dtype, name='out',
+        dtype=self.dtype, use_bias=cfg.out_bias, name='out',
     )(o_TKGH, live)  # fmt: skip
     return out_TD, cache

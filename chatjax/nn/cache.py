@@ -163,7 +163,7 @@ def copy_page(
 ) -> Cache:
   """Copies one page on every layer (a forked sequence's tail)."""
   page = read_page(cache, source, pool_of_layer=pool_of_layer)
-  return write_page(cache, target, page, pool_of_layer=pool_of_layer)
+  return write_page(cache, page, target, pool_of_layer=pool_of_layer)
 
 
 def read_page(
@@ -179,8 +179,8 @@ def read_page(
 
 def write_page(
   cache: Cache,
-  page: tuple[jax.Array, ...],
   saved: LayerCache,
+  page: tuple[jax.Array, ...],
   *,
   pool_of_layer: Sequence[int],
 ) -> Cache:

@@ -55,6 +55,17 @@ def packed_shapes(
   return (blocks, quads, _BLOCK, _LANES), (blocks, groups, _BLOCK)
 
 
+def empty(shape: tuple[int, ...], num_out_axes: int) -> GroupedTensor:
+  """A weight of zeros, as numpy arrays for `put_rows` to fill."""
+  packed_shape, scale_shape = packed_shapes(shape, num_out_axes)
+  return GroupedTensor(
+    np.full(packed_shape, _OFFSET, np.uint8),
+    np.zeros(scale_shape, np.float32),
+    tuple(shape),
+    num_out_axes,
+  )
+
+
 def quantize(w: np.ndarray, num_out_axes: int) -> GroupedTensor:
   """Quantizes a float array, symmetric, and packs it.
 
@@ -65,35 +76,55 @@ def quantize(w: np.ndarray, num_out_axes: int) -> GroupedTensor:
   Returns:
     A GroupedTensor of numpy arrays.
   """
-  packed_shape, scale_shape = packed_shapes(w.shape, num_out_axes)
-  packed = np.empty(packed_shape, np.uint8)
-  scale = np.empty(scale_shape, np.float32)
+  made = empty(w.shape, num_out_axes)
   w_NK = w.reshape(math.prod(w.shape[:num_out_axes]), -1)
-  # A part at a time bounds the float temporaries.
-  part = max(1, 2**22 // (w_NK.shape[1] * _BLOCK))
-  for start in range(0, packed.shape[0], part):
-    blocks = slice(start, min(start + part, packed.shape[0]))
-    rows = w_NK[start * _BLOCK : blocks.stop * _BLOCK]
-    packed[blocks], scale[blocks] = _pack(rows, packed[blocks].shape)
-  return GroupedTensor(packed, scale, tuple(w.shape), num_out_axes)
+  part = max(1, 2**20 // w_NK.shape[1])  # bounds the float temporaries
+  for start in range(0, w_NK.shape[0], part):
+    put_rows(made, start, w_NK[start : start + part])
+  return made
 
 
-def _pack(w_NK, packed_shape) -> tuple[np.ndarray, np.ndarray]:
-  blocks, quads, _, _ = packed_shape
-  groups = quads * _LANES // _GROUP
-  padding = (
-    (0, blocks * _BLOCK - w_NK.shape[0]),
-    (0, groups * _GROUP - w_NK.shape[1]),
-  )
-  w_NGk = np.pad(w_NK, padding).reshape(-1, groups, _GROUP)
-  scale_NG = np.abs(w_NGk).max(axis=2).astype(np.float32) / np.float32(127)
+def put_rows(w: GroupedTensor, start: int, rows_NK: np.ndarray) -> None:
+  """Quantizes some outputs of a weight and packs them, in place.
+
+  Args:
+    w: numpy arrays, as `empty` makes them.
+    start: the first of the outputs.
+    rows_NK: f32[n, K].
+  """
+  values, scale = _quantize_rows(rows_NK)
+  # Seen with a row in one piece; blocks and rows cannot be merged.
+  packed_bNqk = w.packed.transpose(0, 2, 1, 3)
+  scale_bNG = w.scale.transpose(0, 2, 1)
+  done = 0
+  while done < len(values):
+    block, row = divmod(start + done, _BLOCK)
+    if row == 0 and (whole := (len(values) - done) // _BLOCK):
+      count = whole * _BLOCK
+      place = (slice(block, block + whole),)
+    else:
+      count = min(_BLOCK - row, len(values) - done)
+      place = (block, slice(row, row + count))
+    for into, rows in ((packed_bNqk, values), (scale_bNG, scale)):
+      into[place] = rows[done : done + count].reshape(into[place].shape)
+    done += count
+
+
+def _quantize_rows(w_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Rows as u8[N, quads, 4] and their scales f32[N, G]."""
+  groups = -(-w_NK.shape[1] // _GROUP)
+  padding = ((0, 0), (0, groups * _GROUP - w_NK.shape[1]))
+  w_NGk = np.pad(w_NK, padding) if padding[1][1] else w_NK
+  w_NGk = w_NGk.reshape(-1, groups, _GROUP)
+  peak_NG = np.maximum(w_NGk.max(axis=2), -w_NGk.min(axis=2))
+  scale_NG = np.abs(peak_NG).astype(np.float32) / np.float32(127)
   # A scale below the normal numbers is too coarse to keep |value| <= 127.
   scale_NG[scale_NG < np.finfo(np.float32).tiny] = 0
   divisor_NG = np.where(scale_NG == 0, 1, scale_NG)
-  values = np.rint(w_NGk / divisor_NG[..., None]).astype(np.int16) + _OFFSET
-  values = values.astype(np.uint8).reshape(blocks, _BLOCK, quads, _LANES)
-  scale = scale_NG.reshape(blocks, _BLOCK, groups)
-  return values.transpose(0, 2, 1, 3), scale.transpose(0, 2, 1)
+  values = w_NGk / divisor_NG[..., None]
+  np.rint(values, out=values)
+  values += _OFFSET
+  return values.astype(np.uint8).reshape(len(w_NK), -1, _LANES), scale_NG
 
 
 def random(

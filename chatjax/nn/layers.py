@@ -69,11 +69,13 @@ def _as_matrix(w: quant.Weight, num_out: int) -> quant.Weight:
 class RMSNorm(nn.Module):
   """Root-mean-square norm over the last axis, in float32.
 
-  The factor is stored as it is applied: checkpoints that store `w - 1`
-  are converted at load.
+  Attributes:
+    eps: added to the mean square.
+    offset: added to the factor.
   """
 
   eps: float
+  offset: float = 0.0
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -84,6 +86,8 @@ class RMSNorm(nn.Module):
     )  # fmt: skip
     x = x.astype(jnp.float32)
     mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+    if self.offset:
+      w_D = w_D + self.offset
     w = w_D.reshape((1,) * (x.ndim - 1) + w_D.shape)
     return x * lax.rsqrt(mean_square + self.eps) * w
 

@@ -13,19 +13,30 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from chatjax import config as config_lib
 from chatjax.native import kernels
 from chatjax.nn import cache as cache_lib
+from chatjax.nn import sharding
 
 # 'native' is the CPU kernel; in JAX, rows run one after another and dead ones
 # are skipped ('map'), or all run at once ('vmap', for accelerators).
 Method = Literal['native', 'map', 'vmap']
 
 
-def best_method() -> Method:
-  """What suits the default device."""
-  if kernels.is_available():
+def best_method(
+  config: config_lib.ModelConfig, layout: sharding.Layout | None = None
+) -> Method:
+  """What suits the devices, of what can compute a model.
+
+  Args:
+    config: the model's.
+    layout: the mesh that runs it; None is the default device alone.
+  """
+  is_plain = not config.attention_sinks and config.attn_softcap is None
+  if kernels.is_available() and is_plain and layout is None:
     return 'native'
-  return 'map' if jax.default_backend() == 'cpu' else 'vmap'
+  platform = jax.default_backend() if layout is None else layout.platform
+  return 'map' if platform == 'cpu' else 'vmap'
 
 
 def native(
@@ -61,12 +72,17 @@ def of_each(
   live_B: jax.Array,
   *,
   window: int | None,
+  sinks_KG: jax.Array | None,
+  softcap: float | None,
   method: Method,
 ) -> jax.Array:
   """Attention of one position of each of B sequences in JAX; see `of_one`."""
 
   def row(q_KGH, table_P, position):
-    return of_one(q_KGH[None], cache, table_P, position[None], window)[0]
+    return of_one(
+        q_KGH[None], cache, table_P, position[None], window,
+        sinks_KG=sinks_KG, softcap=softcap,
+    )[0]  # fmt: skip
 
   args = (q_BKGH, tables_BP, positions_B)
   if method == 'vmap':
@@ -86,6 +102,9 @@ def of_one(
   table_P: jax.Array,
   positions_T: jax.Array,
   window: int | None,
+  *,
+  sinks_KG: jax.Array | None = None,
+  softcap: float | None = None,
 ) -> jax.Array:
   """Attention of T positions of one sequence in JAX: f32[T, K, G, H].
 
@@ -95,6 +114,8 @@ def of_one(
     table_P: i32[P], the sequence's.
     positions_T: i32[T].
     window: positions that are seen, or None for all.
+    sinks_KG: logits without a value that join every softmax.
+    softcap: bounds the logits, or None.
   """
   size = cache.page_size
   T, K, G, H = q_TKGH.shape
@@ -104,7 +125,7 @@ def of_one(
     position_S = j * size + jnp.arange(size)
     k_KHS, v_KSH = _page(cache, table_P[j], position_S <= last_position)
     visible_TS = visible(positions_T, position_S, window)
-    return _fold(carry, q_TKGH, k_KHS, v_KSH, visible_TS)
+    return _fold(carry, q_TKGH, k_KHS, v_KSH, visible_TS, softcap)
 
   first = 0
   if window is not None:
@@ -115,6 +136,9 @@ def of_one(
     jnp.zeros((K, T, G)),
     jnp.zeros((K, T, G, H)),
   )
+  if sinks_KG is not None:  # seen before all keys, with a value of zero
+    max_KTG = jnp.broadcast_to(sinks_KG[:, None, :], (K, T, G))
+    start = max_KTG, jnp.ones((K, T, G)), start[2]
   _, sum_KTG, acc_KTGH = lax.fori_loop(first, last + 1, block, start)
   return jnp.moveaxis(acc_KTGH / sum_KTG[..., None], 0, 1)
 
@@ -141,7 +165,12 @@ def visible(
   return visible_TS
 
 
-def _fold(carry, q_TKGH, k_KHS, v_KSH, visible_TS):
+def soft_cap(x: jax.Array, cap: float) -> jax.Array:
+  """Bounds logits smoothly (Gemma 2, arXiv:2408.00118)."""
+  return cap * jnp.tanh(x / cap)
+
+
+def _fold(carry, q_TKGH, k_KHS, v_KSH, visible_TS, softcap):
   """Adds a block of keys to a running softmax (arXiv:1805.02867).
 
   Args:
@@ -151,9 +180,12 @@ def _fold(carry, q_TKGH, k_KHS, v_KSH, visible_TS):
     k_KHS: keys.
     v_KSH: values.
     visible_TS: which query sees which key.
+    softcap: bounds the logits, or None.
   """
   max_KTG, sum_KTG, acc_KTGH = carry
   logits_KTGS = jnp.einsum('TKGH,KHS->KTGS', q_TKGH, k_KHS)
+  if softcap is not None:
+    logits_KTGS = soft_cap(logits_KTGS, softcap)
   logits_KTGS = jnp.where(visible_TS[None, :, None, :], logits_KTGS, -jnp.inf)
   new_max = jnp.maximum(max_KTG, logits_KTGS.max(axis=-1))
   # A row that has seen nothing yet keeps max = -inf: subtract 0 instead.

@@ -61,6 +61,9 @@ class LiveRows:
 Weight = jax.Array | QTensor | grouped.GroupedTensor
 Live = LiveRows | jax.Array
 
+# Forms of weights that are not arrays.
+QUANTIZED = ('int8_grouped', 'int8_channel')
+
 
 def storage(dtype: str) -> str:
   """How weights of a dtype are kept on this machine.
@@ -77,6 +80,13 @@ def is_weight(x: object) -> bool:
   return isinstance(x, QTensor | grouped.GroupedTensor)
 
 
+def empty(shape: tuple[int, ...], num_out_axes: int) -> QTensor:
+  """A weight as numpy arrays for `put_rows` to fill."""
+  return QTensor(
+    np.empty(shape, np.int8), np.empty(shape[:num_out_axes], np.float32)
+  )
+
+
 def quantize(w: np.ndarray, num_out_axes: int) -> QTensor:
   """Quantizes a float array to int8, symmetric, one scale per output channel.
 
@@ -87,16 +97,30 @@ def quantize(w: np.ndarray, num_out_axes: int) -> QTensor:
   Returns:
     A QTensor of numpy arrays.
   """
-  out_shape = w.shape[:num_out_axes]
-  w_NK = w.reshape(math.prod(out_shape), -1)
-  scale_N = np.abs(w_NK).max(axis=1).astype(np.float32) / np.float32(127)
+  made = empty(w.shape, num_out_axes)
+  w_NK = w.reshape(math.prod(w.shape[:num_out_axes]), -1)
+  part = max(1, 2**20 // w_NK.shape[1])  # bounds the float temporaries
+  for start in range(0, w_NK.shape[0], part):
+    put_rows(made, start, w_NK[start : start + part])
+  return made
+
+
+def put_rows(w: QTensor, start: int, rows_NK: np.ndarray) -> None:
+  """Quantizes some outputs of a weight, in place.
+
+  Args:
+    w: numpy arrays, as `empty` makes them.
+    start: the first of the outputs.
+    rows_NK: f32[n, K].
+  """
+  peak_N = np.abs(np.maximum(rows_NK.max(axis=1), -rows_NK.min(axis=1)))
+  scale_N = peak_N.astype(np.float32) / np.float32(127)
   scale_N = np.maximum(scale_N, np.float32(_MIN_SCALE))
-  values_NK = np.empty(w_NK.shape, np.int8)
-  rows = max(1, 2**22 // w_NK.shape[1])  # bounds the float temporaries
-  for start in range(0, w_NK.shape[0], rows):
-    part = slice(start, start + rows)
-    values_NK[part] = np.rint(w_NK[part] / scale_N[part, None])
-  return QTensor(values_NK.reshape(w.shape), scale_N.reshape(out_shape))
+  values_NK = rows_NK / scale_N[:, None]
+  np.rint(values_NK, out=values_NK)
+  place = slice(start, start + len(rows_NK))
+  w.values.reshape(-1, rows_NK.shape[1])[place] = values_NK
+  w.scale.reshape(-1)[place] = scale_N
 
 
 def _quantize_rows(x_TK: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -123,6 +147,23 @@ def _int8_product(
   return y_TN.astype(jnp.float32) * scale_T1 * w_NK.scale[None, :]
 
 
+def _float_product(
+  x_TK: jax.Array, w_NK: jax.Array, live: Live | None
+) -> jax.Array:
+  # A program of the engine says which rows live; a dense forward, which has to
+  # have a gradient, does not.
+  if isinstance(live, jax.Array) and kernels.is_available():
+    x_TK = x_TK.astype(jnp.float32)
+    if w_NK.dtype == jnp.bfloat16:
+      # A cast there and back is one that XLA may leave out.
+      x_TK = lax.reduce_precision(x_TK, exponent_bits=8, mantissa_bits=7)
+    return kernels.float_product(x_TK, live, w_NK)
+  return lax.dot_general(
+      x_TK.astype(w_NK.dtype), w_NK, (((1,), (1,)), ((), ())),
+      preferred_element_type=jnp.float32,
+  )  # fmt: skip
+
+
 def product(
   x_TK: jax.Array, w_NK: Weight, live: Live | None = None
 ) -> jax.Array:
@@ -131,8 +172,8 @@ def product(
   Args:
     x_TK: float[T, K].
     w_NK: float[N, K] or a quantized weight of that shape.
-    live: rows that an integer product may be narrowed to; the others come
-      back as finite garbage. A float product always computes all rows.
+    live: rows that a product may be narrowed to; the others come back as
+      something finite. XLA's product of floats computes all rows.
 
   Returns:
     f32[T, N].
@@ -141,10 +182,7 @@ def product(
     return grouped.product(x_TK, w_NK, live)
   if isinstance(w_NK, QTensor):
     return _int8_product(x_TK, w_NK, live)
-  return lax.dot_general(
-      x_TK.astype(w_NK.dtype), w_NK, (((1,), (1,)), ((), ())),
-      preferred_element_type=jnp.float32,
-  )  # fmt: skip
+  return _float_product(x_TK, w_NK, live)
 
 
 def take_rows(table_VD: Weight, ids_T: jax.Array) -> jax.Array:

@@ -15,17 +15,16 @@ import jax.numpy as jnp
 from chatjax import config as config_lib
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
+from chatjax.nn import gate
 from chatjax.nn import grouped
 from chatjax.nn import layers
+from chatjax.nn import moe
+from chatjax.nn import paged
 from chatjax.nn import quant
 from chatjax.nn import rope
+from chatjax.nn import sharding
 
 Params = Mapping[str, Any]
-
-_ACTIVATIONS = {
-  'silu': jax.nn.silu,
-  'gelu_tanh': lambda x: jax.nn.gelu(x, approximate=True),
-}
 
 
 class MLP(nn.Module):
@@ -47,8 +46,7 @@ class MLP(nn.Module):
     if self.dtype == 'int8_grouped':
       hidden_TF = grouped.gate(gate_up_T2F, live, cfg.activation)
     else:
-      activate = _ACTIVATIONS[cfg.activation]
-      hidden_TF = activate(gate_up_T2F[:, 0]) * gate_up_T2F[:, 1]
+      hidden_TF = gate.apply(gate_up_T2F, cfg.activation)
     return layers.Linear(
         out_shape=(cfg.embed_dim,), out_axes=('embed',),
         in_shape=(cfg.mlp_dim,), in_axes=('mlp',),
@@ -62,20 +60,34 @@ class Block(nn.Module):
   config: config_lib.ModelConfig
   kind: config_lib.LayerKind
   dtype: str
+  layout: sharding.Layout | None = None
 
   @nn.compact
   def __call__(self, x_TD, angles, attend, cache, live=None):
     cfg = self.config
+    of_products = live
+    if self.layout is not None:
+      of_products = sharding.narrowing(live)
 
     def norm(name):
-      return layers.RMSNorm(cfg.norm_eps, name=name)
+      return layers.RMSNorm(cfg.norm_eps, cfg.norm_offset, name=name)
+
+    def before(name, x_TD):
+      return norm(name)(x_TD) if cfg.pre_norms else x_TD
 
     attn = attention.Attention(cfg, self.kind, self.dtype, name='attn')
-    h_TD, cache = attn(norm('attn_norm')(x_TD), angles, attend, cache, live)
+    h_TD, cache = attn(
+      before('attn_norm', x_TD), angles, attend, cache, of_products
+    )
     if cfg.post_norms:
       h_TD = norm('post_attn_norm')(h_TD)
     x_TD = x_TD + h_TD
-    h_TD = MLP(cfg, self.dtype, name='mlp')(norm('mlp_norm')(x_TD), live)
+    if cfg.num_experts:
+      mlp = moe.MoE(cfg, self.dtype, self.layout, name='mlp')
+      h_TD = mlp(before('mlp_norm', x_TD), live)
+    else:
+      mlp = MLP(cfg, self.dtype, name='mlp')
+      h_TD = mlp(before('mlp_norm', x_TD), of_products)
     if cfg.post_norms:
       h_TD = norm('post_mlp_norm')(h_TD)
     return x_TD + h_TD, cache
@@ -107,10 +119,12 @@ class Transformer:
   Attributes:
     config: sizes and control flow.
     dtype: of the weights, as `quant.storage` says.
+    layout: the mesh that runs it; None is one device.
   """
 
   config: config_lib.ModelConfig
   dtype: str
+  layout: sharding.Layout | None = None
 
   @property
   def _table(self) -> layers.Table:
@@ -119,19 +133,20 @@ class Transformer:
 
   @property
   def _final_norm(self) -> layers.RMSNorm:
-    return layers.RMSNorm(self.config.norm_eps)
+    return layers.RMSNorm(self.config.norm_eps, self.config.norm_offset)
 
   def _block(self, kind: config_lib.LayerKind) -> Block:
-    return Block(self.config, kind, self.dtype)
+    return Block(self.config, kind, self.dtype, self.layout)
 
   def _angles(self, positions_T: jax.Array) -> Mapping[Any, Any]:
     cfg = self.config
     return {
       kind: rope.angles(
-        positions_T, head_dim=cfg.head_dim, theta=cfg.theta(kind)
+          positions_T, head_dim=cfg.head_dim, theta=cfg.theta(kind),
+          scaling=cfg.scaling(kind), rotary_dim=cfg.rotary_dim,
       )
       for kind in set(cfg.layer_kinds)
-    }
+    }  # fmt: skip
 
   def init_boxed(self, key: jax.Array) -> Params:
     """Random parameters, boxed with the names of their logical axes."""
@@ -175,7 +190,7 @@ class Transformer:
       positions_T: i32[T], absolute.
       attend: how queries of each kind of layer reach keys; see `attention`.
       cache: one entry per layer, or None for a dense forward.
-      live: rows that integer products are narrowed to.
+      live: rows that products are narrowed to.
 
     Returns:
       Hidden states after the last norm, f32[T, D], and the new cache.
@@ -187,12 +202,15 @@ class Transformer:
     x_TD = self._table.apply(
       {'params': params['embed']}, tokens_T, method='lookup'
     ) * jnp.float32(cfg.embed_scale)
+    unrotated = rope.no_angles(*positions_T.shape, cfg.head_dim)
+    rotates = cfg.rope_layers or (True,) * cfg.num_layers
     caches = cache or (None,) * cfg.num_layers
     new_caches = []
     for layer, kind in enumerate(cfg.layer_kinds):
       x_TD, layer_cache = _run_block(
-          self._block(kind), params[f'layer_{layer}'], x_TD, angles[kind],
-          attend[kind], caches[layer], live,
+          self._block(kind), params[f'layer_{layer}'], x_TD,
+          angles[kind] if rotates[layer] else unrotated, attend[kind],
+          caches[layer], live,
       )  # fmt: skip
       new_caches.append(layer_cache)
     x_TD = self._final_norm.apply({'params': params['final_norm']}, x_TD)
@@ -206,9 +224,16 @@ class Transformer:
   ) -> jax.Array:
     """Scores hidden states against the vocabulary: f32[T, V]."""
     name = 'embed' if self.config.tie_embeddings else 'unembed'
-    return self._table.apply(
-      {'params': params[name]}, x_TD, live, method='score'
+    if self.layout is not None:
+      live = sharding.narrowing(live)
+    logits_TV = self._table.apply(
+      {'params': params[name]},
+      x_TD,
+      live,
+      method='score',
     )
+    cap = self.config.final_softcap
+    return logits_TV if cap is None else paged.soft_cap(logits_TV, cap)
 
   def dense(self, params: Params, tokens_T: jax.Array) -> jax.Array:
     """Logits f32[T, V] of a whole sequence; no cache; differentiable."""

@@ -2,6 +2,7 @@
 
 import hypothesis
 from hypothesis import strategies as st
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,7 +21,7 @@ def test_product_is_the_product_of_what_was_rounded(rows, k, n, seed, spread):
   scale = np.maximum(np.abs(x).max(1, keepdims=True) / np.float32(127), 1e-8)
   q = np.rint(x / scale)
   want = q @ w.values.astype(np.float64).T * scale * w.scale
-  got = quant.product(jnp.asarray(x), w)
+  got = jax.jit(quant.product)(jnp.asarray(x), w)
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-30)
 
 

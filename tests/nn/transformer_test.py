@@ -1,6 +1,7 @@
 """The decoder's programs agree with its dense forward, and with themselves."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from chatjax import config as config_lib
 from chatjax.native import kernels
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
+from chatjax.nn import paged
 from chatjax.nn import quant
 from chatjax.nn import transformer
 from chatjax.testing import tiny
@@ -30,9 +32,22 @@ def new_cache(cfg, dtype='float32'):
   )
 
 
-@pytest.fixture(params=FAMILIES)
+# tests/models holds all families to transformers; here, what differs most.
+@pytest.fixture(
+  params=[
+    pytest.param(x, marks=() if x == 'gemma3' else pytest.mark.slow)
+    for x in FAMILIES
+  ]
+)
 def family(request):
   return request.param
+
+
+@functools.cache
+def made(family, dtype):
+  """A tiny model and its parameters."""
+  model = transformer.Transformer(tiny.CONFIGS[family], dtype)
+  return model, jax.jit(model.init)(jax.random.key(0))
 
 
 def for_all(cfg, attend):
@@ -49,6 +64,8 @@ def by_programs(
 ):
   """Logits of every position: chunks first, then one decode row."""
   cache, out = new_cache(model.config, cache_dtype), []
+  if method == 'native':
+    method = paged.best_method(model.config)
   for start in range(0, num_prefill, CHUNK):
     positions = jnp.arange(start, start + CHUNK)
     live = jnp.ones(CHUNK, bool)
@@ -81,13 +98,12 @@ METHODS = ['map', 'vmap', pytest.param('native', marks=NATIVE)]
 # A way to the keys and a form of weights do not know of each other.
 @pytest.mark.parametrize(('method', 'dtype'), [
     ('map', 'int8_channel'),
-    ('vmap', 'float32'),
-    pytest.param('native', 'float32', marks=NATIVE),
+    pytest.param('vmap', 'float32', marks=pytest.mark.slow),
+    pytest.param('native', 'float32', marks=(NATIVE, pytest.mark.slow)),
     pytest.param('native', 'int8_grouped', marks=NATIVE),
 ])  # fmt: skip
 def test_programs_equal_dense_forward(family, method, dtype):
-  model = transformer.Transformer(tiny.CONFIGS[family], dtype)
-  params = model.init(jax.random.key(0))
+  model, params = made(family, dtype)
   ids = random_ids(50)
   dense = np.asarray(model.dense(params, jnp.asarray(ids)))
   ours = by_programs(model, params, ids, 32, method)
@@ -101,8 +117,7 @@ def test_programs_equal_dense_forward(family, method, dtype):
   ('cache_dtype', 'tolerance'), [('bfloat16', 0.02), ('int8', 0.04)]
 )
 def test_small_caches_are_close(method, cache_dtype, tolerance):
-  model = transformer.Transformer(tiny.CONFIGS['gemma3'], 'float32')
-  params = model.init(jax.random.key(0))
+  model, params = made('gemma3', 'float32')
   ids = random_ids(50)
   want = by_programs(model, params, ids, 32, method)
   ours = by_programs(model, params, ids, 32, method, cache_dtype)
@@ -112,20 +127,21 @@ def test_small_caches_are_close(method, cache_dtype, tolerance):
 
 def test_bfloat16_is_close_to_float32(family):
   cfg = tiny.CONFIGS[family]
-  exact = transformer.Transformer(cfg, 'float32')
-  params = exact.init(jax.random.key(0))
+  exact, params = made(family, 'float32')
   abstract = transformer.Transformer(cfg, 'bfloat16').abstract_params()
   rounded = jax.tree.map(lambda x, a: x.astype(a.dtype), params, abstract)
   ids = jnp.asarray(random_ids(40))
   ours = transformer.Transformer(cfg, 'bfloat16').dense(rounded, ids)
   want = exact.dense(params, ids)
   assert ours.dtype == jnp.float32
-  assert 1e-4 < np.abs(ours - want).max() < 0.2
+  error_T = np.abs(ours - want).max(axis=1)
+  # A rounding may name another expert, which is not close.
+  assert error_T.max() > 1e-4
+  assert (np.median if cfg.num_experts else np.max)(error_T) < 0.2
 
 
 def test_future_tokens_do_not_matter(family):
-  model = transformer.Transformer(tiny.CONFIGS[family], 'float32')
-  params = model.init(jax.random.key(0))
+  model, params = made(family, 'float32')
   ids = random_ids(40)
   other = ids.copy()
   other[25:] = random_ids(15, seed=2)
@@ -152,8 +168,7 @@ def test_window_hides_what_is_older():
 
 def test_live_rows_narrow_only_the_integer_product(family):
   """A row's bits: alone at width 2, anywhere, in a crowd at full width."""
-  model = transformer.Transformer(tiny.CONFIGS[family], 'int8_channel')
-  params = model.init(jax.random.key(0))
+  model, params = made(family, 'int8_channel')
   B = 8
 
   @jax.jit
@@ -181,8 +196,7 @@ def test_live_rows_narrow_only_the_integer_product(family):
 
 
 def test_dense_forward_has_a_gradient(family):
-  model = transformer.Transformer(tiny.CONFIGS[family], 'float32')
-  params = model.init(jax.random.key(0))
+  model, params = made(family, 'float32')
   ids = jnp.asarray(random_ids(12))
 
   def loss(params):

@@ -1,0 +1,249 @@
+"""How parameters and pages are split over a mesh of devices.
+
+Modules name the axes of their parameters (`param.ParamSpec`); one table says
+along which axis of the mesh each of them is split. XLA's partitioner does the
+rest. With more devices than key/value heads their axis `model` is two: `heads`
+splits the heads, and `copies` of each are kept.
+
+The rows of a step are split along `data`; each of its slices has all weights
+and all pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import math
+from typing import Any
+
+from flax import linen as nn
+import jax
+import numpy as np
+
+from chatjax import config as config_lib
+from chatjax.nn import cache as cache_lib
+from chatjax.nn import quant
+
+PartitionSpec = jax.sharding.PartitionSpec
+
+_MESH_AXES = ('data', 'expert', 'heads', 'copies')
+_MODEL = ('heads', 'copies')
+
+# Logical axis -> axes of the mesh.
+TABLE: Mapping[str, tuple[str, ...]] = {
+  'vocab': _MODEL,
+  'mlp': _MODEL,
+  'kv_heads': ('heads',),
+  'q_per_kv': ('copies',),
+  'expert': ('expert',),
+  # Whole on every device.
+  'embed': (),
+  'qkv': (),
+  'head_dim': (),
+  'gate_up': (),
+}
+
+
+def spec_of(
+  axes: Sequence[str], shape: Sequence[int], sizes: Mapping[str, int]
+) -> PartitionSpec:
+  """How an array with named axes is split.
+
+  Args:
+    axes: logical names, one per dimension.
+    shape: of the array.
+    sizes: of the mesh's axes.
+
+  Raises:
+    config.ConfigError: a name that is not in the table, a mesh axis that two
+      dimensions want, or a size that does not divide.
+  """
+  parts: list[tuple[str, ...] | None] = []
+  taken: dict[str, str] = {}
+  for axis, size in zip(axes, shape, strict=True):
+    if axis not in TABLE:
+      raise config_lib.ConfigError(
+        f'Unknown logical axis {axis!r}; known are {", ".join(sorted(TABLE))}.'
+      )
+    split = tuple(name for name in TABLE[axis] if sizes[name] > 1)
+    for name in split:
+      if name in taken:
+        raise config_lib.ConfigError(
+          f'Axes {taken[name]!r} and {axis!r} of one array {tuple(axes)} are'
+          f' both split along {name!r}.'
+        )
+      taken[name] = axis
+    count = math.prod(sizes[name] for name in split)
+    if size % count:
+      raise config_lib.ConfigError(
+        f'Axis {axis!r} has {size} entries, which cannot be split over {count}'
+        ' devices of the mesh; choose a size of the mesh that divides them.'
+      )
+    parts.append(split or None)
+  return PartitionSpec(*parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """A mesh, and where an engine's arrays lie on it.
+
+  Attributes:
+    mesh: axes 'data', 'expert', 'heads' and 'copies'.
+  """
+
+  mesh: jax.sharding.Mesh
+
+  @property
+  def sizes(self) -> Mapping[str, int]:
+    return dict(self.mesh.shape)
+
+  @property
+  def platform(self) -> str:
+    """Of its devices: 'cpu', 'gpu' or 'tpu'."""
+    return self.mesh.devices.flat[0].platform
+
+  @property
+  def replicated(self) -> jax.sharding.NamedSharding:
+    """Whole on every device."""
+    return self._sharding(PartitionSpec())
+
+  def params(self, boxed: Any) -> Any:
+    """Shardings of parameters.
+
+    Args:
+      boxed: what `Transformer.init_boxed` gives, or its shapes.
+
+    Raises:
+      config.ConfigError: they cannot be split over the mesh.
+    """
+
+    def place(box: Any) -> Any:
+      # A scale has the outputs of its weight, which stand first.
+      return jax.tree.map(
+        lambda x: self._sharding(
+          spec_of(box.names[: x.ndim], x.shape, self.sizes)
+        ),
+        box.value,
+      )
+
+    return jax.tree.map(
+      place, boxed, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned)
+    )
+
+  def cache(self, cache: cache_lib.Cache | cache_lib.LayerCache) -> Any:
+    """Shardings of pages: [any, K, ...], split by heads."""
+    by_heads = self._sharding(PartitionSpec(None, 'heads'))
+    return jax.tree.map(lambda x: by_heads, cache)
+
+  def spread(self, x: jax.Array) -> jax.Array:
+    """Splits rows along `data`, if they can be."""
+    if self.sizes['data'] == 1 or x.shape[0] % self.sizes['data']:
+      return x
+    by_rows = self._sharding(PartitionSpec('data'))
+    return jax.lax.with_sharding_constraint(x, by_rows)
+
+  def whole(self, x: jax.Array) -> jax.Array:
+    """Gathers what is split."""
+    return jax.lax.with_sharding_constraint(x, self.replicated)
+
+  def _sharding(self, spec: PartitionSpec) -> jax.sharding.NamedSharding:
+    return jax.sharding.NamedSharding(self.mesh, spec)
+
+
+def layout(
+  mesh: config_lib.MeshConfig,
+  model: config_lib.ModelConfig,
+  devices: Sequence[jax.Device] | None = None,
+) -> Layout | None:
+  """The layout of a model on a mesh; None for the default device alone.
+
+  Args:
+    mesh: its sizes.
+    model: of the model.
+    devices: those to use, in the order of the mesh; those that there are, if
+      not given.
+
+  Raises:
+    config.ConfigError: too few devices, or a model that cannot be split so.
+  """
+  if devices is None:
+    devices = jax.devices()
+    if jax.process_count() > 1 and mesh.num_devices != len(devices):
+      raise config_lib.ConfigError(
+        f'{mesh} is for {mesh.num_devices} devices, and {jax.process_count()}'
+        f' processes have {len(devices)}; a mesh spans all of them.'
+      )
+    if mesh.num_devices == 1:
+      return None
+  if len(devices) < mesh.num_devices:
+    raise config_lib.ConfigError(
+      f'{mesh} needs {mesh.num_devices} devices, and there are {len(devices)}.'
+    )
+  heads = math.gcd(mesh.model, model.num_kv_heads)
+  copies = mesh.model // heads
+  if model.q_per_kv % copies:
+    raise config_lib.ConfigError(
+      f'{model.num_kv_heads} key/value heads with {model.q_per_kv} query heads'
+      f' each cannot be split over model={mesh.model} devices; choose a divisor'
+      f' of {model.num_kv_heads * model.q_per_kv}.'
+    )
+  if mesh.expert > 1 and not model.num_experts:
+    raise config_lib.ConfigError(
+      f'expert={mesh.expert} splits experts, and the model has none.'
+    )
+  shape = (mesh.data, mesh.expert, heads, copies)
+  chosen = np.asarray(devices[: mesh.num_devices]).reshape(shape)
+  return Layout(
+    jax.sharding.Mesh(
+      chosen, _MESH_AXES, axis_types=(jax.sharding.AxisType.Auto,) * 4
+    )
+  )
+
+
+def put(tree: Any, shardings: Any) -> Any:
+  """Lays arrays that this process has whole where they belong.
+
+  Args:
+    tree: of arrays, the same in every process of the mesh.
+    shardings: a tree like it.
+  """
+
+  def place(x, sharding):
+    if sharding.is_fully_addressable:
+      return jax.device_put(x, sharding)
+    if isinstance(x, jax.Array) and x.sharding == sharding:
+      return x
+    x = np.asarray(x)
+    # device_put of the whole would ask all processes whether they agree.
+    parts = [
+      jax.device_put(x[index], device)
+      for device, index in sharding.addressable_devices_indices_map(
+        x.shape
+      ).items()
+    ]
+    return jax.make_array_from_single_device_arrays(x.shape, sharding, parts)
+
+  return jax.tree.map(place, tree, shardings)
+
+
+def storage(dtype: str, mesh: config_lib.MeshConfig) -> str:
+  """How weights of a dtype are kept by an engine."""
+  return quant.storage(dtype) if mesh.num_devices == 1 else on_mesh(dtype)
+
+
+def on_mesh(dtype: str) -> str:
+  """How weights of a dtype are kept on a mesh.
+
+  The native kernels are opaque to the partitioner: on several devices XLA's
+  products serve.
+  """
+  return 'int8_channel' if dtype == 'int8' else dtype
+
+
+def narrowing(live: quant.Live | None) -> quant.LiveRows | None:
+  """Rows that products on a mesh are narrowed to.
+
+  A mask of rows is for the native kernels, which do not run there.
+  """
+  return live if isinstance(live, quant.LiveRows) else None

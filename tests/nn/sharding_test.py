@@ -1,0 +1,143 @@
+"""Models split over meshes of fake devices compute what one device does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chatjax import config as config_lib
+from chatjax.nn import sharding
+from chatjax.nn import transformer
+from chatjax.testing import tiny
+from tests.models import folders
+
+SIZES = {'data': 2, 'expert': 1, 'heads': 2, 'copies': 2}
+MESHES = {
+  'model=2': config_lib.MeshConfig(model=2),
+  'model=4': config_lib.MeshConfig(model=4),  # two copies of each of two heads
+  'data=2,model=2': config_lib.MeshConfig(data=2, model=2),
+  'data=2,model=4': config_lib.MeshConfig(data=2, model=4),
+}
+# What was seen is 1e-6 of the largest logit: sums have another order.
+TOLERANCE = 1e-5
+
+
+def cases():
+  """Every family on every mesh; by default each family or mesh now and then."""
+  for i, name in enumerate(sorted(folders.ALL)):
+    for j, mesh in enumerate(MESHES):
+      marks = () if i % 4 == j and i < 12 else pytest.mark.slow
+      yield pytest.param(name, MESHES[mesh], marks=marks, id=f'{name}-{mesh}')
+
+
+def logits_on(name, mesh, dtype='float32'):
+  """Dense logits of a golden's prompt; the parameters lie on the mesh."""
+  model, params = folders.model_of(name)
+  layout = sharding.layout(mesh, model.config)
+  model = transformer.Transformer(model.config, dtype, layout)
+  boxed = jax.eval_shape(model.init_boxed, jax.random.key(0))
+  params = jax.device_put(params, layout.params(boxed))
+  tokens_T = jax.device_put(folders.golden(name)['ids'], layout.replicated)
+  program = jax.jit(
+    lambda params, tokens_T: model.dense(params, layout.spread(tokens_T)),
+    out_shardings=layout.replicated,
+  )
+  return np.asarray(program(params, tokens_T)), params
+
+
+@pytest.mark.parametrize(('name', 'mesh'), list(cases()))
+def test_split_equals_whole(name, mesh):
+  ours, params = logits_on(name, mesh)
+  want = folders.golden(name)['logits']
+  assert folders.relative_difference(ours, want) < TOLERANCE
+  np.testing.assert_array_equal(ours.argmax(axis=-1), want.argmax(axis=-1))
+  per_device = sum(x.addressable_shards[0].data.nbytes for x in leaves(params))
+  assert per_device < 0.8 * sum(x.nbytes for x in leaves(params))
+
+
+@pytest.mark.parametrize(('name', 'mesh'), [
+    ('mixtral', config_lib.MeshConfig(expert=5)),
+    pytest.param(
+        'gpt_oss', config_lib.MeshConfig(expert=2, model=2),
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        'qwen3_moe', config_lib.MeshConfig(data=2, expert=3),
+        marks=pytest.mark.slow,
+    ),
+])  # fmt: skip
+def test_experts_can_be_apart(name, mesh):
+  ours, params = logits_on(name, mesh)
+  want = folders.golden(name)['logits']
+  assert folders.relative_difference(ours, want) < TOLERANCE
+  stack = params['layer_0']['mlp']['down']['w']
+  shard = stack.addressable_shards[0].data
+  assert shard.shape[0] == stack.shape[0] // mesh.expert
+
+
+def leaves(tree):
+  return jax.tree.leaves(tree)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'int8_channel'])
+@pytest.mark.parametrize('family', ['llama', 'qwen2', 'gemma3', 'mixtral'])
+def test_parameters_have_a_place_each(family, dtype):
+  config = tiny.weights(family, 'float32', vocab_size=264).config
+  model = transformer.Transformer(config, dtype)
+  layout = sharding.layout(config_lib.MeshConfig(model=4), config)
+  boxed = jax.eval_shape(model.init_boxed, jax.random.key(0))
+  places = layout.params(boxed)
+  assert jax.tree.structure(places) == jax.tree.structure(
+    model.abstract_params()
+  )
+  spec = places['layer_0']['attn']['out']['w']
+  spec = spec.values if dtype == 'int8_channel' else spec
+  assert spec.spec == sharding.PartitionSpec(None, 'heads', 'copies', None)
+
+
+def test_a_table_entry_is_split_by_its_mesh_axes():
+  spec = sharding.spec_of(('vocab', 'embed'), (8, 6), SIZES)
+  assert spec == sharding.PartitionSpec(('heads', 'copies'), None)
+
+
+@pytest.mark.parametrize(('axes', 'shape', 'message'), [
+    (('vocab', 'wide'), (8, 8), "Unknown logical axis 'wide'"),
+    (('vocab', 'mlp'), (8, 8), "'vocab' and 'mlp' .* both split"),
+    (('vocab', 'embed'), (6, 8), "'vocab' has 6 entries"),
+])  # fmt: skip
+def test_what_cannot_be_split_is_refused(axes, shape, message):
+  with pytest.raises(config_lib.ConfigError, match=message):
+    sharding.spec_of(axes, shape, SIZES)
+
+
+@pytest.mark.parametrize(('mesh', 'message'), [
+    ({'model': 16}, 'needs 16 devices, and there are 8'),
+    ({'model': 3}, 'choose a divisor of 4'),
+    ({'expert': 2}, 'the model has none'),
+])  # fmt: skip
+def test_meshes_that_do_not_fit_are_refused(mesh, message):
+  with pytest.raises(config_lib.ConfigError, match=message):
+    sharding.layout(config_lib.MeshConfig(**mesh), tiny.CONFIGS['llama'])
+
+
+@pytest.mark.parametrize('field', ['data', 'expert', 'model'])
+def test_sizes_are_checked(field):
+  with pytest.raises(config_lib.ConfigError, match=field):
+    config_lib.MeshConfig(**{field: 0})
+
+
+def test_one_device_has_no_layout():
+  config = tiny.CONFIGS['llama']
+  assert sharding.layout(config_lib.MeshConfig(), config) is None
+
+
+def test_storage_on_a_mesh_is_for_xla():
+  assert sharding.storage('int8', MESHES['model=2']) == 'int8_channel'
+  assert sharding.storage('bfloat16', MESHES['model=2']) == 'bfloat16'
+
+
+def test_rows_that_cannot_be_split_stay_whole():
+  layout = sharding.layout(MESHES['data=2,model=2'], tiny.CONFIGS['llama'])
+  odd, even = (jax.jit(layout.spread)(jnp.zeros(n)).sharding for n in (3, 4))
+  assert odd.is_fully_replicated
+  assert not even.is_fully_replicated
