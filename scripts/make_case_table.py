@@ -37,6 +37,7 @@ CASES = {
     'the fingerprint changes with what moves bits: weights, dtype, template'
   ),
   'd5': 'every bit of a seed counts; the seed that was used is told',
+  'd6': 'experts that neighbours share: the same',
   'd7': 'after a restart: the same',
   'n1': 'choice i is the same for every n above i',
   'n2': 'choices of neighbouring seeds share nothing',

@@ -9,6 +9,7 @@ from typing import Any
 
 from chatjax import config as config_lib
 from chatjax.ckpt import mapping
+from chatjax.ckpt import view
 from chatjax.models import metadata as metadata_lib
 
 Metadata = Mapping[str, Any]
@@ -19,21 +20,51 @@ class Family:
   """One architecture as checkpoints spell it.
 
   Attributes:
+    gguf_architecture: its name in GGUF files; None if those cannot be read.
     read_config: GGUF metadata -> sizes; tying is decided by the file.
     gguf_rules: GGUF tensor names -> parameters.
+    architectures: its names in config.json; none if hub folders of it cannot
+      be read.
+    read_hub_config: config.json -> sizes.
+    hub_rules: tensor names of hub folders -> parameters; a function where they
+      depend on the sizes.
+    hub_names: what the tensors of hub folders are read as, if that is not what
+      they are called there; such folders cannot be written.
   """
 
-  read_config: Callable[[Metadata], config_lib.ModelConfig]
-  gguf_rules: tuple[mapping.Rule, ...]
+  gguf_architecture: str | None = None
+  read_config: Callable[[Metadata], config_lib.ModelConfig] | None = None
+  gguf_rules: tuple[mapping.Rule, ...] = ()
+  architectures: tuple[str, ...] = ()
+  read_hub_config: Callable[[Metadata], config_lib.ModelConfig] | None = None
+  hub_rules: (
+    tuple[mapping.Rule, ...]
+    | Callable[[config_lib.ModelConfig], tuple[mapping.Rule, ...]]
+  ) = ()
+  hub_names: Callable[[config_lib.ModelConfig], view.Names] | None = None
 
   def rules(self, config: config_lib.ModelConfig) -> tuple[mapping.Rule, ...]:
     """The table written out for a model."""
     untied = () if config.tie_embeddings else (UNTIED_RULE,)
     return mapping.expand((*self.gguf_rules, *untied), config.num_layers)
 
+  def expand_hub_rules(
+    self, config: config_lib.ModelConfig
+  ) -> tuple[mapping.Rule, ...]:
+    """The table of hub folders written out for a model."""
+    rules = self.hub_rules
+    rules = rules(config) if callable(rules) else rules
+    untied = () if config.tie_embeddings else (HUB_UNTIED_RULE,)
+    return mapping.expand((*rules, *untied), config.num_layers)
+
 
 UNTIED_RULE = mapping.Rule(
   target='unembed.w', sources=(('output.weight', 'V,D->V,D'),)
+)
+
+
+HUB_UNTIED_RULE = mapping.Rule(
+  target='unembed.w', sources=(('lm_head.weight', 'V,D->V,D'),)
 )
 
 
@@ -83,6 +114,84 @@ def shared_rules(*, interleaved: bool = False) -> tuple[mapping.Rule, ...]:
       target=f'{layer}.mlp.down.w',
       sources=((f'{block}.ffn_down.weight', 'D,F->D,F'),),
     ),
+  )
+
+
+# A block's norms and what hub folders call them.
+PRE_NORMS = {
+  'attn_norm': 'input_layernorm',
+  'mlp_norm': 'post_attention_layernorm',
+}
+POST_NORMS = {
+  'post_attn_norm': 'post_attention_layernorm',
+  'post_mlp_norm': 'post_feedforward_layernorm',
+}
+SANDWICH_NORMS = POST_NORMS | {
+  'attn_norm': 'input_layernorm',
+  'mlp_norm': 'pre_feedforward_layernorm',
+}
+
+
+def hub_rules(
+  norms: Mapping[str, str] = PRE_NORMS, *, qk_norm: bool = False
+) -> tuple[mapping.Rule, ...]:
+  """What most families have in common in hub folders.
+
+  Args:
+    norms: those of a block -> their names there.
+    qk_norm: queries and keys have norms too.
+  """
+  layer, block = 'layer_{layer}', 'model.layers.{layer}'
+  if qk_norm:
+    norms = norms | {f'attn.{x}_norm': f'self_attn.{x}_norm' for x in 'qk'}
+  attn, mlp = f'{block}.self_attn', f'{block}.mlp'
+  return (
+    mapping.Rule(
+      target='embed.w', sources=(('model.embed_tokens.weight', 'V,D->V,D'),)
+    ),
+    norm('final_norm.w', 'model.norm.weight'),
+    *(
+      norm(f'{layer}.{ours}.w', f'{block}.{theirs}.weight')
+      for ours, theirs in norms.items()
+    ),
+    mapping.Rule(
+      target=f'{layer}.attn.qkv.w',
+      sources=(
+        (f'{attn}.q_proj.weight', 'KGH,D->K,G,H,D'),
+        (f'{attn}.k_proj.weight', 'KEH,D->K,E,H,D'),
+        (f'{attn}.v_proj.weight', 'KEH,D->K,E,H,D'),
+      ),
+      axis=1,
+    ),
+    mapping.Rule(
+      target=f'{layer}.attn.out.w',
+      sources=((f'{attn}.o_proj.weight', 'D,KGH->D,K,G,H'),),
+    ),
+    mapping.Rule(
+      target=f'{layer}.mlp.gate_up.w',
+      sources=(
+        (f'{mlp}.gate_proj.weight', 'EF,D->E,F,D'),
+        (f'{mlp}.up_proj.weight', 'EF,D->E,F,D'),
+      ),
+    ),
+    mapping.Rule(
+      target=f'{layer}.mlp.down.w',
+      sources=((f'{mlp}.down_proj.weight', 'D,F->D,F'),),
+    ),
+  )
+
+
+def hub_qkv_bias() -> mapping.Rule:
+  """Biases on queries, keys and values."""
+  attn = 'model.layers.{layer}.self_attn'
+  return mapping.Rule(
+    target='layer_{layer}.attn.qkv.b',
+    sources=(
+      (f'{attn}.q_proj.bias', 'KGH->K,G,H'),
+      (f'{attn}.k_proj.bias', 'KEH->K,E,H'),
+      (f'{attn}.v_proj.bias', 'KEH->K,E,H'),
+    ),
+    axis=1,
   )
 
 

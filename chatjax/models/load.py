@@ -1,43 +1,32 @@
-"""From a weight file to parameters: convert once, restore ever after."""
+"""From a checkpoint to parameters: convert once, restore ever after."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Iterator
+import contextlib
 import dataclasses
 import pathlib
 from typing import Any
 
-import jax
-import ml_dtypes
-import numpy as np
-
 from chatjax import config as config_lib
-from chatjax import types
 from chatjax.ckpt import gguf
 from chatjax.ckpt import manifest as manifest_lib
 from chatjax.ckpt import mapping
 from chatjax.ckpt import orbax
-from chatjax.models import family
-from chatjax.models import gemma3
-from chatjax.models import llama
-from chatjax.models import qwen2
-from chatjax.nn import grouped
-from chatjax.nn import quant
+from chatjax.models import families
+from chatjax.models import filling
+from chatjax.models import gguf_source
+from chatjax.models import hub_source
+from chatjax.models import source as source_lib
+from chatjax.nn import sharding
 from chatjax.nn import transformer
-
-FAMILIES: Mapping[str, family.Family] = {
-  'gemma3': gemma3.FAMILY,
-  'llama': llama.FAMILY,
-  'qwen2': qwen2.FAMILY,
-}
 
 # (parameters done, parameters in all)
 Progress = Callable[[int, int], None]
 
-
-class LoadError(types.ChatjaxError):
-  """Weights that do not make a model; the message names the file."""
+LoadError = source_lib.LoadError
+FAMILIES = families.BY_GGUF
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,86 +36,33 @@ class Weights:
   Attributes:
     abstract: the parameters' tree as shapes and dtypes.
     restore: reads the parameters: a nested dict of arrays and quantized
-      weights.
-    metadata: what the weight file says besides tensors.
-    digest: sha256 of the weight file.
+      weights. Takes an `orbax.Placement` if they shall not all go to the
+      default device.
+    texts: tokenizer and chat template; None for random weights.
+    digest: sha256 of all that the checkpoint says.
     dtype: how the weights are kept, as `quant.storage` says.
   """
 
   config: config_lib.ModelConfig
   abstract: Any
-  restore: Callable[[], Any]
-  metadata: Mapping[str, Any]
+  restore: Callable[..., Any]
   digest: str
   dtype: str
+  texts: source_lib.Texts | None = None
 
 
-def _family(file: gguf.GGUF, path: pathlib.Path) -> family.Family:
-  arch = file.metadata.get('general.architecture')
-  if arch not in FAMILIES:
-    raise LoadError(
-      f'{path.name} holds a {arch!r} model; this version runs'
-      f' {", ".join(sorted(FAMILIES))}.'
-    )
-  return FAMILIES[arch]
+@contextlib.contextmanager
+def open_source(path: pathlib.Path, digest: str) -> Iterator[source_lib.Source]:
+  """Opens a GGUF file or a hub folder.
 
-
-def _read_config(
-  file: gguf.GGUF, kind: family.Family
-) -> config_lib.ModelConfig:
-  tied = 'output.weight' not in file.tensors
-  try:
-    return dataclasses.replace(
-      kind.read_config(file.metadata), tie_embeddings=tied
-    )
-  except config_lib.ConfigError as e:
-    raise LoadError(f'{file.path.name} cannot be run: {e}') from e
-
-
-def _leaves(tree: Any) -> dict[str, Any]:
-  """Parameter path -> abstract leaf."""
-  flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=quant.is_weight)
-  return {'.'.join(key.key for key in path): leaf for path, leaf in flat}
-
-
-def _finish(target: str, value: np.ndarray, leaf: Any) -> Any:
-  """Checks a parameter's shape and brings it to its stored form."""
-  if value.shape != leaf.shape:
-    raise mapping.MappingError(
-      f'Parameter {target} would have shape {value.shape}, the model wants'
-      f' {leaf.shape}.'
-    )
-  if isinstance(leaf, grouped.GroupedTensor):
-    return grouped.quantize(value, leaf.num_out_axes)
-  if isinstance(leaf, quant.QTensor):
-    return quant.quantize(value, leaf.scale.ndim)
-  if leaf.dtype == ml_dtypes.bfloat16:
-    return value.astype(ml_dtypes.bfloat16)
-  return np.ascontiguousarray(value, np.float32)
-
-
-def _convert(
-  file: gguf.GGUF,
-  kind: family.Family,
-  config: config_lib.ModelConfig,
-  abstract: Any,
-  progress: Progress,
-) -> Any:
-  """Reads all tensors of a GGUF file into a parameter tree (on the host)."""
-  leaves = _leaves(abstract)
-  made = {}
-  try:
-    rules = kind.rules(config)
-    mapping.check_names(rules, list(file.tensors), list(leaves))
-    for target, value in mapping.assemble(
-      rules, file.read, family.letter_sizes(config)
-    ):
-      made[target] = _finish(target, value, leaves[target])
-      progress(len(made), len(leaves))
-  except mapping.MappingError as e:
-    raise LoadError(f'{file.path.name}: {e}') from e
-  treedef = jax.tree.structure(abstract, is_leaf=quant.is_weight)
-  return jax.tree.unflatten(treedef, [made[target] for target in leaves])
+  Raises:
+    types.ChatjaxError: it is not a model that can be run.
+  """
+  if path.is_dir():
+    yield hub_source.read(path, digest)
+    return
+  with gguf.GGUF.open(path) as file:
+    yield gguf_source.read(file, digest)
 
 
 def load(
@@ -136,27 +72,107 @@ def load(
   dtype: str,
   checkpoints: pathlib.Path,
   progress: Progress = lambda done, total: None,
+  mesh: config_lib.MeshConfig = config_lib.MeshConfig(),  # noqa: B008 - frozen
+  prepare: Callable[[], None] = lambda: None,
 ) -> Weights:
-  """Makes a GGUF file's weights ready to be restored in a dtype.
+  """Makes a checkpoint's weights ready to be restored in a dtype.
 
   The first call converts and keeps an Orbax checkpoint under `checkpoints`;
   later calls find it.
+
+  Args:
+    path: a GGUF file or a hub folder.
+    digest: its sha256.
+    dtype: how the engine wants them.
+    checkpoints: where converted weights are kept.
+    progress: called while they are converted.
+    mesh: what they are for.
+    prepare: called if they have to be converted; it may do so elsewhere.
+
+  Raises:
+    types.ChatjaxError: the checkpoint is not a model that can be run.
   """
-  dtype = quant.storage(dtype)
-  with gguf.GGUF.open(path) as file:
-    kind = _family(file, path)
-    config = _read_config(file, kind)
-    abstract = transformer.Transformer(config, dtype).abstract_params()
-    folder = orbax.ensure(
-      checkpoints,
-      manifest_lib.Manifest(source=path.name, sha256=digest, dtype=dtype),
-      lambda: _convert(file, kind, config, abstract, progress),
-    )
+  dtype = sharding.storage(dtype, mesh)
+  with open_source(path, digest) as source:
+    abstract = transformer.Transformer(source.config, dtype).abstract_params()
+    folder = _converted(source, dtype, abstract, checkpoints, progress, prepare)
     return Weights(
-      config=config,
+      config=source.config,
       abstract=abstract,
-      restore=lambda: orbax.restore(folder, abstract),
-      metadata=file.metadata,
+      restore=lambda placement=lambda name: None: orbax.restore(
+        folder, abstract, placement
+      ),
+      texts=source.texts,
       digest=digest,
       dtype=dtype,
     )
+
+
+def _converted(
+  source: source_lib.Source,
+  dtype: str,
+  abstract: Any,
+  checkpoints: pathlib.Path,
+  progress: Progress,
+  prepare: Callable[[], None],
+) -> pathlib.Path:
+  """The folder that holds the parameters in a dtype."""
+  if source.converted is not None and source.converted.dtype == dtype:
+    return source.path
+  manifest = manifest_lib.Manifest(
+    source=source.path.name, sha256=source.digest, dtype=dtype
+  )
+  if not manifest.is_complete(manifest.folder(checkpoints)):
+    prepare()
+  return orbax.ensure(
+    checkpoints,
+    manifest,
+    abstract,
+    convert(source, abstract, progress),
+  )
+
+
+def convert(
+  source: source_lib.Source, abstract: Any, progress: Progress
+) -> Callable[[Any], Any]:
+  """What makes parts of a parameter tree (on the host).
+
+  Raises:
+    LoadError: tensors that do not make these parameters.
+  """
+  wanted = filling.leaves(abstract)
+  done: list[str] = []
+
+  def make(part: Any) -> Any:
+    mine = filling.leaves(part)
+    done[:] = list(wanted)[: list(wanted).index(next(iter(mine)))]
+
+    def tick() -> None:
+      done.append('')
+      progress(len(done), len(wanted))
+
+    with told(source):
+      plans = filling.check(
+        source.rules, source.tensors, source.letters, wanted
+      )
+      made = filling.fill(
+        {path: plans[path] for path in mine}, source.tensors, mine, tick
+      )
+    return filling.nested(made)
+
+  return make
+
+
+@contextlib.contextmanager
+def told(source: source_lib.Source) -> Iterator[None]:
+  """Names the checkpoint in what is wrong with its tensors."""
+  kept = source.converted
+  if kept is not None and kept.dtype not in config_lib.DTYPES:
+    raise LoadError(
+      f'{source.path} holds weights as {kept.dtype}, which cannot be made'
+      ' into another form. Convert them from the original checkpoint.'
+    )
+  try:
+    yield
+  except mapping.MappingError as e:
+    raise LoadError(f'{source.path.name}: {e}') from e

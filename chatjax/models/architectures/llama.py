@@ -2,6 +2,7 @@
 
 from chatjax import config as config_lib
 from chatjax.models import family
+from chatjax.models import hub_keys
 
 
 def read_config(metadata: family.Metadata) -> config_lib.ModelConfig:
@@ -9,8 +10,18 @@ def read_config(metadata: family.Metadata) -> config_lib.ModelConfig:
   return config_lib.ModelConfig(**family.common_sizes(metadata))
 
 
+def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+  """Sizes from config.json."""
+  return config_lib.ModelConfig(**hub_keys.common_sizes(values))
+
+
 # GGUF files of this architecture hold query and key rows permuted for
 # interleaved rotation.
 FAMILY = family.Family(
-  read_config=read_config, gguf_rules=family.shared_rules(interleaved=True)
+  gguf_architecture='llama',
+  read_config=read_config,
+  gguf_rules=family.shared_rules(interleaved=True),
+  architectures=('LlamaForCausalLM',),
+  read_hub_config=read_hub_config,
+  hub_rules=family.hub_rules(),
 )

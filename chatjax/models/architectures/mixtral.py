@@ -1,0 +1,36 @@
+"""Mixtral (arXiv:2401.04088): Mistral with experts."""
+
+from chatjax import config as config_lib
+from chatjax.ckpt import mapping
+from chatjax.models import family
+from chatjax.models import hub_experts
+from chatjax.models import hub_keys
+from chatjax.models.architectures import mistral
+
+
+def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+  """Sizes from config.json."""
+  keys = hub_keys.Keys(values)
+  sizes = hub_keys.common_sizes(values)
+  return config_lib.ModelConfig(
+    **sizes,
+    **mistral.one_window(values),
+    num_experts=keys.integer('num_local_experts'),
+    experts_per_token=keys.integer('num_experts_per_tok'),
+    moe_dim=sizes['mlp_dim'],
+  )
+
+
+def _hub_rules(config: config_lib.ModelConfig) -> tuple[mapping.Rule, ...]:
+  experts = hub_experts.rules(
+    'block_sparse_moe', gate='w1', up='w3', down='w2',
+    num_experts=config.num_experts,
+  )  # fmt: skip
+  return (*hub_experts.rest_rules(), *experts)
+
+
+FAMILY = family.Family(
+  architectures=('MixtralForCausalLM',),
+  read_hub_config=read_hub_config,
+  hub_rules=_hub_rules,
+)

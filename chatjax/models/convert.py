@@ -1,0 +1,168 @@
+"""Writes a checkpoint in another form: converted parameters, or safetensors.
+
+What is being written lies beside its name, as `<name>.partial`, until it is
+whole; a conversion that was cut off goes on there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import hashlib
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from chatjax import config as config_lib
+from chatjax.ckpt import errors
+from chatjax.ckpt import folder as folder_lib
+from chatjax.ckpt import home as home_lib
+from chatjax.ckpt import manifest as manifest_lib
+from chatjax.ckpt import orbax
+from chatjax.ckpt import safetensors
+from chatjax.models import export
+from chatjax.models import families
+from chatjax.models import family as family_lib
+from chatjax.models import filling
+from chatjax.models import hub_files
+from chatjax.models import hub_source
+from chatjax.models import load as load_lib
+from chatjax.models import source as source_lib
+from chatjax.nn import quant
+from chatjax.nn import transformer
+
+FORMATS = ('orbax', 'safetensors')
+_BEGUN = 'begun.json'
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+_DTYPES: Mapping[str, np.dtype] = {
+  'bfloat16': _BFLOAT16,
+  'float32': np.dtype('<f4'),
+}
+
+
+def convert(
+  source: source_lib.Source,
+  output: pathlib.Path,
+  *,
+  to: str,
+  dtype: str | None = None,
+  home: pathlib.Path,
+  progress: load_lib.Progress = lambda done, total: None,
+) -> None:
+  """Writes a folder that `--model` takes.
+
+  Args:
+    source: the checkpoint.
+    output: the folder; it must not be there yet.
+    to: one of FORMATS.
+    dtype: of the weights; None is that in which they are stored.
+    home: the folder of everything fetched.
+    progress: called with the parameters done and those in all.
+
+  Raises:
+    types.ChatjaxError: it cannot be written, or says what the form cannot.
+  """
+  output = output.absolute()
+  if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    raise errors.FolderError(
+      f'{output} is there already; remove it or give another --output.'
+    )
+  key = hashlib.sha256(os.fsencode(output)).hexdigest()[:32]
+  partial = output.with_name(f'{output.name}.partial')
+  try:
+    with (
+      home_lib.lock(home / 'locks' / f'convert-{key}'),
+      load_lib.told(source),
+    ):
+      if to == 'orbax':
+        _to_orbax(source, partial, dtype, progress)
+      else:
+        _to_safetensors(source, partial, dtype, progress)
+      if output.exists():
+        output.rmdir()
+      os.replace(partial, output)
+  except OSError as error:
+    raise errors.FolderError(
+      f'{output} cannot be written: {error.strerror or error}. Free some space'
+      ' there, or give another --output.'
+    ) from error
+
+
+def _to_orbax(source, partial, dtype, progress) -> None:
+  stored = quant.storage(dtype or _native(source))
+  manifest = manifest_lib.Manifest(
+    source=source.path.name, sha256=source.digest, dtype=stored
+  )
+  if not manifest.is_complete(partial):
+    texts = _texts(source, _native(source))
+    model = transformer.Transformer(source.config, stored)
+    abstract = model.abstract_params()
+    make = load_lib.convert(source, abstract, progress)
+    orbax.save(partial, manifest, abstract, make)
+    _write_texts(partial, texts)
+    codes = {name: safetensors.CODES[x] for name, x in source.dtypes.items()}
+    export.dump(partial / hub_source.TENSORS, codes)
+
+
+def _to_safetensors(source, partial, dtype, progress) -> None:
+  default = _DTYPES.get(_native(source), _BFLOAT16)
+  chosen = None if dtype is None else _DTYPES[dtype]
+  name = hub_files.architecture(source)
+  family = families.BY_HUB[name]
+  if family.hub_names is not None:
+    raise source_lib.LoadError(
+      f'{source.path} holds a {name}, whose tensors chatjax reads and does not'
+      ' write; convert it to orbax.'
+    )
+  letters = family_lib.letter_sizes(source.config)
+  abstract = transformer.Transformer(source.config, 'float32').abstract_params()
+  shards = export.shards(
+    family.expand_hub_rules(source.config),
+    {path: leaf.shape for path, leaf in filling.leaves(abstract).items()},
+    letters,
+    lambda name: chosen or source.dtypes.get(name, default),
+  )
+  begun = {
+    'sha256': source.digest, 'dtype': dtype,
+    'files': [shard.name for shard in shards],
+  }  # fmt: skip
+  if home_lib.read_json(partial / _BEGUN) != begun:
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    _write_texts(partial, _texts(source, dtype or _native(source)))
+    home_lib.write_json(partial / _BEGUN, begun)
+  export.write(partial, shards, source, progress)
+  (partial / _BEGUN).unlink()
+
+
+def _native(source: source_lib.Source) -> str:
+  """The narrowest dtype that holds the source's numbers as they are.
+
+  Formats of GGUF are coarser than bfloat16, but not numbers of it; it is near
+  enough to them.
+  """
+  if source.converted is not None:
+    return source.converted.dtype
+  if not source.path.is_dir():
+    return 'bfloat16'
+  found = set(source.dtypes.values())
+  return 'bfloat16' if found <= {_BFLOAT16} else 'float32'
+
+
+def _texts(source: source_lib.Source, dtype: str) -> dict[str, Any]:
+  """File name -> path of a file to copy, or JSON."""
+  if source.path.is_dir():
+    return {name: source.path / name for name in folder_lib.texts(source.path)}
+  kept = dtype if dtype in config_lib.DTYPES else 'bfloat16'
+  return hub_files.of_gguf(source, source.metadata, kept)
+
+
+def _write_texts(folder: pathlib.Path, texts: Mapping[str, Any]) -> None:
+  for name, value in texts.items():
+    if isinstance(value, pathlib.Path):
+      shutil.copyfile(value, folder / name)
+    else:
+      export.dump(folder / name, value)

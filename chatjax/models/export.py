@@ -1,0 +1,166 @@
+"""Parameters back to a hub folder's safetensors, shard by shard.
+
+A shard is written beside its name and renamed when it is whole: an export that
+was cut off goes on with the next. The tensors are written through a map of the
+file, so that memory holds a block of rows, not a shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import json
+import math
+import mmap
+import os
+import pathlib
+
+import numpy as np
+
+from chatjax.ckpt import folder as folder_lib
+from chatjax.ckpt import home as home_lib
+from chatjax.ckpt import mapping
+from chatjax.ckpt import safetensors
+from chatjax.ckpt import stream
+from chatjax.models import source as source_lib
+
+SHARD_BYTES = 4 * 2**30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shard:
+  """One file, and the parameters that its tensors are made of."""
+
+  name: str
+  plans: tuple[stream.Plan, ...]
+  dtypes: Mapping[str, np.dtype]
+
+  def head(self) -> tuple[bytes, dict[str, safetensors.TensorInfo]]:
+    return safetensors.head(
+      {
+        name: (shape, self.dtypes[name])
+        for plan in self.plans
+        for name, shape in stream.source_shapes(plan).items()
+      }
+    )
+
+
+def shards(
+  rules: Sequence[mapping.Rule],
+  shapes: Mapping[str, tuple[int, ...]],
+  known: Mapping[str, int],
+  dtype_of: Callable[[str], np.dtype],
+) -> list[Shard]:
+  """Which file holds what.
+
+  Args:
+    rules: the hub's table, written out.
+    shapes: of the parameters.
+    known: sizes of the table's letters.
+    dtype_of: how a tensor is to be stored.
+  """
+  groups: list[list[stream.Plan]] = [[]]
+  dtypes, size = {}, 0
+  for rule in rules:
+    plan = stream.export_plan(rule, shapes[rule.target], known)
+    nbytes = 0
+    for name, shape in stream.source_shapes(plan).items():
+      dtypes[name] = dtype_of(name)
+      nbytes += math.prod(shape) * dtypes[name].itemsize
+    if groups[-1] and size + nbytes > SHARD_BYTES:
+      groups.append([])
+      size = 0
+    groups[-1].append(plan)
+    size += nbytes
+  count = len(groups)
+  return [
+    Shard(
+      name=folder_lib.SINGLE
+      if count == 1
+      else f'model-{i:05}-of-{count:05}.safetensors',
+      plans=tuple(group),
+      dtypes=dtypes,
+    )
+    for i, group in enumerate(groups, start=1)
+  ]
+
+
+def write(
+  folder: pathlib.Path,
+  parts: Sequence[Shard],
+  source: source_lib.Source,
+  progress: Callable[[int, int], None],
+) -> None:
+  """Writes the shards that are not there yet, and an index of several.
+
+  Args:
+    folder: takes the files.
+    parts: what `shards` returns.
+    source: makes the parameters.
+    progress: called with the parameters done and those in all.
+  """
+  rules = {rule.target: rule for rule in source.rules}
+  total = sum(len(shard.plans) for shard in parts)
+  done = 0
+  for shard in parts:
+    path = folder / shard.name
+    if not path.exists():
+      fresh = folder / f'{shard.name}.partial'
+      _write_shard(
+        fresh, shard, source, rules, lambda i: progress(i, total), done
+      )
+      os.replace(fresh, path)
+    done += len(shard.plans)
+    progress(done, total)
+  if len(parts) > 1:
+    home_lib.write_json(folder / folder_lib.INDEX, _index(parts))
+
+
+def _write_shard(path, shard, source, rules, tick, done) -> None:
+  head, infos = shard.head()
+  size = max([len(head), *(x.offset + x.nbytes for x in infos.values())])
+  with open(path, 'wb+') as file:
+    file.write(head)
+    file.truncate(size)
+    file.flush()
+    with mmap.mmap(file.fileno(), size) as memory:
+      for i, plan in enumerate(shard.plans, start=1):
+        _write_parameter(memory, infos, plan, source, rules)
+        tick(done + i)
+      memory.flush()
+    os.fsync(file.fileno())
+
+
+def _write_parameter(memory, infos, plan, source, rules) -> None:
+  made = stream.plan(rules[plan.rule.target], source.tensors, source.letters)
+  if made.shape != plan.shape:
+    raise mapping.MappingError(
+      f'Parameter {plan.rule.target} has shape {made.shape}, the model wants'
+      f' {plan.shape}.'
+    )
+  arrays = {}
+  for name in stream.source_shapes(plan):
+    info = infos[name]
+    flat = np.frombuffer(memory, info.dtype, math.prod(info.shape), info.offset)
+    arrays[name] = flat.reshape(info.shape)
+  for box in stream.export_boxes(plan):
+    stream.write(plan, arrays, box, stream.block(made, source.tensors, box))
+  del arrays, flat  # a map with views cannot be closed
+
+
+def _index(parts: Sequence[Shard]) -> dict[str, object]:
+  weight_map, size = {}, 0
+  for shard in parts:
+    for name, info in shard.head()[1].items():
+      weight_map[name] = shard.name
+      size += info.nbytes
+  ordered = dict(sorted(weight_map.items()))
+  return {'metadata': {'total_size': size}, 'weight_map': ordered}
+
+
+def dump(path: pathlib.Path, value: object) -> None:
+  """A JSON file for people too."""
+  text = json.dumps(value, indent=2, ensure_ascii=False)
+  path.write_text(text + '\n', encoding='utf-8')

@@ -1,0 +1,187 @@
+"""The numbers in a config.json, and what is refused there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import math
+from typing import Any
+
+from chatjax import config as config_lib
+
+_ACTIVATIONS = {'silu': 'silu', 'gelu_pytorch_tanh': 'gelu_tanh'}
+_KINDS = {
+  'sliding_attention': config_lib.LayerKind.LOCAL,
+  'full_attention': config_lib.LayerKind.GLOBAL,
+}
+
+
+class Keys:
+  """A config.json; all methods raise ConfigError, which names the key."""
+
+  def __init__(self, values: Mapping[str, Any]):
+    self._values = values
+
+  def integer(self, name: str, default: int | None = None) -> int:
+    return int(self._number(name, default, (int,)))
+
+  def number(self, name: str, default: float | None = None) -> float:
+    return float(self._number(name, default, (int, float)))
+
+  def numbers(self, name: str) -> tuple[float, ...]:
+    found = self._values.get(name)
+    if not isinstance(found, list) or not all(map(_is_number, found)):
+      raise config_lib.ConfigError(
+        f'{name} is no list of numbers in config.json.'
+      )
+    return tuple(map(float, found))
+
+  def flag(self, name: str, default: bool) -> bool:
+    found = self._values.get(name)
+    found = default if found is None else found
+    if not isinstance(found, bool):
+      raise config_lib.ConfigError(
+        f'{name} is not true or false in config.json.'
+      )
+    return found
+
+  def expect(self, name: str, *allowed: Any) -> None:
+    """Refuses any other value; the first is meant if there is none."""
+    found = self._values.get(name, allowed[0])
+    if found not in allowed:
+      raise config_lib.ConfigError(
+        f'{name} is {str(found)[:100]!r} in config.json, and chatjax can only'
+        f' compute {" or ".join(map(repr, allowed))}.'
+      )
+
+  def _number(self, name: str, default: Any, kinds: tuple[type, ...]) -> Any:
+    value = self._values.get(name)
+    value = default if value is None else value
+    if value is None:
+      raise config_lib.ConfigError(f'config.json has no {name}.')
+    if not _is_number(value, kinds):
+      raise config_lib.ConfigError(f'{name} is not one number in config.json.')
+    return value
+
+
+def _is_number(x: Any, kinds: tuple[type, ...] = (int, float)) -> bool:
+  return isinstance(x, kinds) and not isinstance(x, bool) and math.isfinite(x)
+
+
+def common_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
+  """The fields of ModelConfig that most architectures spell alike.
+
+  Raises:
+    config.ConfigError: a key that is missing, or asks for what is not there.
+  """
+  keys = Keys(values)
+  keys.expect('hidden_act', *_ACTIVATIONS)
+  keys.expect('attention_bias', False, None)
+  keys.expect('mlp_bias', False, None)
+  num_heads, embed_dim = (
+    keys.integer('num_attention_heads'), keys.integer('hidden_size')
+  )  # fmt: skip
+  if num_heads < 1:
+    raise config_lib.ConfigError(f'num_heads={num_heads} must be positive.')
+  return {
+    'vocab_size': keys.integer('vocab_size'),
+    'num_layers': keys.integer('num_hidden_layers'),
+    'embed_dim': embed_dim,
+    'num_heads': num_heads,
+    'num_kv_heads': keys.integer('num_key_value_heads', num_heads),
+    'head_dim': keys.integer('head_dim', embed_dim // num_heads),
+    'mlp_dim': keys.integer('intermediate_size'),
+    'activation': _ACTIVATIONS[values.get('hidden_act', 'silu')],
+    'max_context': keys.integer('max_position_embeddings'),
+    'norm_eps': keys.number('rms_norm_eps', 1e-6),
+    'tie_embeddings': keys.flag('tie_word_embeddings', False),
+    **rope(values),
+  }
+
+
+def windows(
+  values: Mapping[str, Any],
+  is_local: Callable[[int], bool] = lambda layer: False,
+) -> dict[str, Any]:
+  """The fields of ModelConfig that say which layers have a window.
+
+  Args:
+    values: a config.json.
+    is_local: which layers have one if `layer_types` does not say it.
+  """
+  num_layers = Keys(values).integer('num_hidden_layers')
+  named = values.get('layer_types')
+  if named is None:
+    named = [
+      'sliding_attention' if is_local(layer) else 'full_attention'
+      for layer in range(num_layers)
+    ]
+  if not isinstance(named, list) or len(named) != num_layers:
+    raise config_lib.ConfigError(
+      f'layer_types is no list of {num_layers} names in config.json.'
+    )
+  if unknown := [name for name in named if name not in _KINDS]:
+    raise config_lib.ConfigError(
+      f'layer_types has {str(unknown[0])[:50]!r} in config.json, and chatjax'
+      f' can only compute {" and ".join(_KINDS)}.'
+    )
+  kinds = tuple(_KINDS[name] for name in named)
+  if config_lib.LayerKind.LOCAL not in kinds:
+    return {}
+  window = Keys(values).integer('sliding_window')
+  return {'layer_kinds': kinds, 'sliding_window': window}
+
+
+def rope(values: Mapping[str, Any]) -> dict[str, Any]:
+  """The fields of ModelConfig that speak of the rotary embedding."""
+  stated = values.get('rope_parameters') or values.get('rope_scaling') or {}
+  if not isinstance(stated, dict):
+    raise config_lib.ConfigError('rope_scaling is no object in config.json.')
+  for place in (values, stated):
+    Keys(place).expect('partial_rotary_factor', 1.0, None)
+  kind = stated.get('rope_type', stated.get('type', 'default'))
+  if kind not in _SCALINGS:
+    raise config_lib.ConfigError(
+      f'rope_type is {str(kind)[:50]!r} in config.json, and chatjax can only'
+      f' compute {" or ".join(map(repr, _SCALINGS))} for this family.'
+    )
+  length = 'original_max_position_embeddings'
+  keys = Keys({length: values.get('max_position_embeddings')} | stated)
+  return {
+    'rope_theta': Keys(values | stated).number('rope_theta', 10_000.0),
+    'rope_scaling': _SCALINGS[kind](keys),
+  }
+
+
+def _linear(keys: Keys) -> config_lib.LinearRope:
+  return config_lib.LinearRope(factor=keys.number('factor'))
+
+
+def _llama3(keys: Keys) -> config_lib.Llama3Rope:
+  return config_lib.Llama3Rope(
+    factor=keys.number('factor'),
+    original_context=keys.integer('original_max_position_embeddings'),
+    low_frequency=keys.number('low_freq_factor'),
+    high_frequency=keys.number('high_freq_factor'),
+  )
+
+
+def _yarn(keys: Keys) -> config_lib.Yarn:
+  for name in ('mscale', 'mscale_all_dim'):
+    keys.expect(name, None)
+  return config_lib.Yarn(
+    factor=keys.number('factor'),
+    original_context=keys.integer('original_max_position_embeddings'),
+    beta_fast=keys.number('beta_fast', 32.0),
+    beta_slow=keys.number('beta_slow', 1.0),
+    truncate=keys.flag('truncate', True),
+    attention_factor=keys.number('attention_factor', 0.0) or None,
+  )
+
+
+_SCALINGS: Mapping[str, Callable[[Keys], config_lib.RopeScaling | None]] = {
+  'default': lambda keys: None,
+  'linear': _linear,
+  'llama3': _llama3,
+  'yarn': _yarn,
+}

@@ -1,0 +1,174 @@
+"""A hub folder as a source of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import logging
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from chatjax import config as config_lib
+from chatjax.ckpt import folder as folder_lib
+from chatjax.ckpt import home as home_lib
+from chatjax.ckpt import manifest as manifest_lib
+from chatjax.ckpt import mxfp4
+from chatjax.ckpt import safetensors
+from chatjax.ckpt import stored
+from chatjax.ckpt import stream
+from chatjax.ckpt import view
+from chatjax.models import family as family_lib
+from chatjax.models import hub_config
+from chatjax.models import source as source_lib
+from chatjax.text import hub as hub_text
+from chatjax.text import tokenizer as tokenizer_lib
+
+_logger = logging.getLogger(__name__)
+
+# How the tensors were stored that converted parameters were made of.
+TENSORS = 'tensors.json'
+_BFLOAT16 = safetensors.DTYPES['BF16']
+# What a table of several chat templates calls them.
+_DEFAULT, _TOOLS = 'default', 'tool_use'
+
+
+def read(folder: pathlib.Path, digest: str) -> source_lib.Source:
+  """What a folder holds.
+
+  Raises:
+    source.LoadError: a family that chatjax does not run, or sizes that cannot
+      be run.
+    types.ChatjaxError: a file that is missing or damaged.
+  """
+  raw = hub_config.load(folder)
+  architecture, family, config = hub_config.read(raw, str(folder))
+  kept = manifest_lib.find(folder)
+  common = {
+    'path': folder,
+    'digest': digest,
+    'architecture': architecture,
+    'config': config,
+    'texts': _texts(folder, raw, config),
+  }
+  if kept is not None:
+    params = stored.Stored(folder)
+    return source_lib.Source(
+      **common,
+      rules=params.rules(),
+      letters={},
+      tensors=params,
+      dtypes=_kept_dtypes(folder),
+      converted=kept,
+    )
+  files = folder_lib.Tensors(folder)
+  tensors = _dequantized(folder, raw, files)
+  if family.hub_names is not None:
+    tensors = view.View(tensors, family.hub_names(config))
+    if tensors.unused:
+      _logger.info(
+        'The text half of %s is used; %d tensors of the rest are not: %s, ...',
+        folder, len(tensors.unused), tensors.unused[0],
+      )  # fmt: skip
+  return source_lib.Source(
+    **common,
+    rules=family.expand_hub_rules(config),
+    letters=family_lib.letter_sizes(config),
+    tensors=tensors,
+    dtypes={name: _dtype(files, name) for name in tensors.shapes},
+  )
+
+
+def _dequantized(
+  folder: pathlib.Path, raw: Mapping[str, Any], files: folder_lib.Tensors
+) -> stream.Tensors:
+  """The tensors as numbers, however config.json says they are quantized."""
+  quantization = raw.get('quantization_config')
+  method = (
+    quantization.get('quant_method') if isinstance(quantization, dict) else None
+  )
+  if method == 'mxfp4':
+    return mxfp4.Dequantized(files)
+  if method not in (None, 'fp8'):
+    raise source_lib.LoadError(
+      f'{folder} holds weights quantized by {str(method)[:50]!r}; chatjax reads'
+      ' those that are not quantized, and fp8 and mxfp4.'
+    )
+  return files
+
+
+def _dtype(files: folder_lib.Tensors, name: str) -> np.dtype:
+  found = files.info(name).dtype if name in files.shapes else _BFLOAT16
+  return _BFLOAT16 if found.itemsize == 1 else found
+
+
+def _kept_dtypes(folder: pathlib.Path) -> dict[str, np.dtype]:
+  """What converted parameters were made of, as `convert` noted it."""
+  kept = home_lib.read_json(folder / TENSORS) or {}
+  return {name: safetensors.DTYPES[code] for name, code in kept.items()}
+
+
+def _texts(
+  folder: pathlib.Path, raw: Mapping[str, Any], config: config_lib.ModelConfig
+) -> source_lib.Texts:
+  def optional(name: str) -> Mapping[str, Any]:
+    path = folder / name
+    found = folder_lib.read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
+
+  tokenizer_config = optional('tokenizer_config.json')
+  template = _template(folder, tokenizer_config)
+
+  def make() -> tokenizer_lib.Tokenizer:
+    return hub_text.build(
+      hub_text.Files(
+        tokenizer=folder_lib.read_json(folder / 'tokenizer.json'),
+        tokenizer_config=tokenizer_config,
+        generation_config=optional('generation_config.json'),
+        config=raw.get('text_config') or raw,
+        vocab_size=config.vocab_size,
+        template=template or '',
+      )
+    )
+
+  return source_lib.Texts(
+    make_tokenizer=make,
+    chat_template=template,
+    eos_token=hub_text.eos_token(tokenizer_config),
+  )
+
+
+def _template(
+  folder: pathlib.Path, tokenizer_config: Mapping[str, Any]
+) -> str | None:
+  """The chat template, wherever the folder has it."""
+  if (folder / 'chat_template.jinja').is_file():
+    return folder_lib.read_text(folder / 'chat_template.jinja')
+  found = tokenizer_config.get('chat_template')
+  if found is None and (folder / 'chat_template.json').is_file():
+    kept = folder_lib.read_json(folder / 'chat_template.json')
+    found = kept.get('chat_template') if isinstance(kept, dict) else None
+  if isinstance(found, list):
+    return _choose(folder, found)
+  if found is not None and not isinstance(found, str):
+    raise folder_lib.FolderError(f'The chat template of {folder} is no text.')
+  return found
+
+
+def _choose(folder: pathlib.Path, named: list[Any]) -> str:
+  """One template of several: that for tools where there are tools."""
+  try:
+    by_name = {str(x['name']): str(x['template']) for x in named}
+  except (TypeError, KeyError):
+    by_name = {}
+  if len(by_name) == 1:
+    return next(iter(by_name.values()))
+  if _DEFAULT not in by_name:
+    raise folder_lib.FolderError(
+      f'{folder} has the chat templates {sorted(by_name)}, and none of them is'
+      f' called {_DEFAULT!r}.'
+    )
+  plain, tools = by_name[_DEFAULT], by_name.get(_TOOLS)
+  if tools is None:
+    return plain
+  return f'{{% if tools %}}{tools}{{% else %}}{plain}{{% endif %}}'

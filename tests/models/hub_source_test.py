@@ -1,0 +1,312 @@
+"""Hub folders: exact parameters in little memory, and what is refused."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+
+from chatjax.ckpt import errors
+from chatjax.ckpt import mapping
+from chatjax.ckpt import safetensors
+from chatjax.ckpt import stream
+from chatjax.models import families
+from chatjax.models import family as family_lib
+from chatjax.models import filling
+from chatjax.models import load
+from chatjax.models import locate
+from chatjax.nn import grouped
+from chatjax.nn import quant
+from chatjax.testing import hub_folder
+
+HALF, WIDE = np.float16, np.float32
+# Loads a folder with tensors of 60 MB and watches anonymous memory.
+WATCHED = """
+import pathlib, sys, threading, time
+from chatjax.ckpt import stream
+from chatjax.models import filling, load
+from chatjax.nn import transformer
+def anonymous():
+  text = pathlib.Path('/proc/self/status').read_text()
+  return int(text.split('RssAnon:')[1].split()[0]) * 1024
+folder, dtype = pathlib.Path(sys.argv[1]), sys.argv[2]
+made = []
+with load.open_source(folder, 'a' * 64) as source:
+  model = transformer.Transformer(source.config, dtype)
+  abstract = model.abstract_params()
+  wanted = filling.leaves(abstract)
+  import jax
+  size = {p: sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(leaf))
+          for p, leaf in wanted.items()}
+  plans = filling.check(source.rules, source.tensors, source.letters, wanted)
+  base = anonymous()
+  peaks = {}
+  is_done = threading.Event()
+  now = [next(iter(plans))]
+  def watch():
+    while not is_done.is_set():
+      peaks[now[0]] = max(peaks.get(now[0], 0), anonymous() - base)
+      time.sleep(0.001)
+  watcher = threading.Thread(target=watch)
+  watcher.start()
+  names = iter(list(plans)[1:])
+  tick = lambda: now.__setitem__(0, next(names, now[0]))
+  tree = filling.fill(plans, source.tensors, wanted, tick)
+  is_done.set()
+  watcher.join()
+so_far = 0
+for path in plans:
+  so_far += size[path]
+  print(path, peaks.get(path, 0) - so_far)
+print('allowed', 2 * stream.ROW_BLOCK_BYTES)
+"""
+
+
+@pytest.fixture(name='folder')
+def _folder(tmp_path):
+  return tmp_path / 'model'
+
+
+def load_folder(folder, tmp_path, dtype='float32', **more):
+  found = locate.of_path(folder, tmp_path / 'home')
+  return load.load(
+    found.path, found.digest, dtype=dtype, checkpoints=tmp_path / 'checkpoints',
+    **more,
+  )  # fmt: skip
+
+
+def oracle(arrays, config=hub_folder.CONFIG):
+  """Parameters by whole tensors."""
+  family = families.BY_HUB[config['architectures'][0]]
+  model = family.read_hub_config(config)
+  return dict(
+    mapping.assemble(
+      family.expand_hub_rules(model),
+      lambda name: arrays[name].astype(np.float32),
+      family_lib.letter_sizes(model),
+    )
+  )
+
+
+@pytest.mark.parametrize('num_shards', [1, 3])
+@pytest.mark.parametrize('source', [ml_dtypes.bfloat16, HALF, WIDE])
+def test_parameters_are_exact(folder, tmp_path, source, num_shards):
+  arrays = hub_folder.tensors(dtype=source)
+  hub_folder.write(folder, arrays, num_shards=num_shards)
+  params = filling.leaves(load_folder(folder, tmp_path).restore())
+  wanted = oracle(arrays)
+  assert params.keys() == wanted.keys()
+  for path, value in wanted.items():
+    np.testing.assert_array_equal(params[path], value, err_msg=path)
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'int8_channel', 'int8_grouped'])
+def test_forms_of_weights(folder, tmp_path, dtype, monkeypatch):
+  monkeypatch.setattr(quant, 'storage', lambda dtype: dtype)
+  monkeypatch.setattr(stream, 'BLOCK', 500)  # blocks cross packed ones
+  arrays = hub_folder.write(folder)
+  params = filling.leaves(load_folder(folder, tmp_path, dtype).restore())
+  for path, value in oracle(arrays).items():
+    found = params[path]
+    if isinstance(found, quant.QTensor):
+      wanted = quant.quantize(value, found.scale.ndim)
+    elif isinstance(found, grouped.GroupedTensor):
+      wanted = grouped.quantize(value, found.num_out_axes)
+    else:
+      wanted = value.astype(found.dtype)
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+def test_float8_tensors(folder, tmp_path):
+  arrays = hub_folder.tensors()
+  name = 'model.layers.1.mlp.up_proj.weight'
+  arrays[name] = arrays[name].astype(ml_dtypes.float8_e4m3fn)
+  hub_folder.write(folder, arrays)
+  params = filling.leaves(load_folder(folder, tmp_path).restore())
+  np.testing.assert_array_equal(
+    params['layer_1.mlp.gate_up.w'], oracle(arrays)['layer_1.mlp.gate_up.w']
+  )
+
+
+def test_arrays_go_where_they_are_placed(folder, tmp_path):
+  hub_folder.write(folder)
+  mesh = jax.make_mesh(
+    (4,), ('model',), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  spec = jax.sharding.PartitionSpec
+  shard = jax.sharding.NamedSharding(mesh, spec('model'))
+  seen = []
+
+  def placement(name):
+    seen.append(name)
+    return shard if name == 'embed.w' else None
+
+  weights = load_folder(folder, tmp_path)
+  params = filling.leaves(weights.restore(placement))
+  assert sorted(seen) == sorted(params)
+  plain = filling.leaves(weights.restore())
+  assert params['embed.w'].sharding == shard
+  assert {x.data.shape[0] for x in params['embed.w'].addressable_shards} == {68}
+  for path, value in plain.items():
+    np.testing.assert_array_equal(params[path], value)
+    assert len(value.sharding.device_set) == 1
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'int8_grouped'])
+def test_memory_is_the_result_and_little_more(folder, dtype):
+  config = {**hub_folder.CONFIG, 'hidden_size': 512, 'vocab_size': 60_000}
+  hub_folder.write(folder, config=config)
+  done = subprocess.run(
+    [sys.executable, '-c', WATCHED, str(folder), dtype],
+    capture_output=True, text=True, check=True,
+  )  # fmt: skip
+  *lines, (_, allowed) = map(str.split, done.stdout.splitlines())
+  assert len(lines) > 10
+  for path, beyond in lines:
+    assert int(beyond) <= int(allowed), (path, beyond, allowed)
+
+
+def test_a_second_start_reads_no_tensor(folder, tmp_path, monkeypatch):
+  hub_folder.write(folder)
+  first = load_folder(folder, tmp_path)
+  monkeypatch.setattr(stream, 'block', pytest.fail)
+  second = load_folder(folder, tmp_path)
+  assert first.digest == second.digest
+  jax.tree.map(np.testing.assert_array_equal, first.restore(), second.restore())
+
+
+def test_other_text_files_are_another_model(folder, tmp_path):
+  hub_folder.write(folder)
+  first = locate.of_path(folder, tmp_path / 'home').digest
+  (folder / 'generation_config.json').write_text('{"eos_token_id": 257}')
+  assert locate.of_path(folder, tmp_path / 'home').digest != first
+
+
+def test_all_that_does_not_fit_is_told_at_once(folder, tmp_path):
+  arrays = hub_folder.tensors()
+  del arrays['model.norm.weight']
+  del arrays['model.layers.0.mlp.up_proj.weight']
+  arrays['vision.x'] = arrays['vision.y'] = np.zeros(3, np.float32)
+  hub_folder.write(folder, arrays)
+  with pytest.raises(load.LoadError) as caught:
+    load_folder(folder, tmp_path)
+  told = str(caught.value)
+  for name in (
+    'model.norm.weight', 'model.layers.0.mlp.up_proj.weight', 'vision.x',
+    'vision.y',
+  ):  # fmt: skip
+    assert name in told
+  assert not list((tmp_path / 'checkpoints').glob('*'))
+
+
+def test_all_wrong_shapes_are_told_at_once(folder, tmp_path):
+  arrays = hub_folder.tensors()
+  for name in ('model.norm.weight', 'model.embed_tokens.weight'):
+    arrays[name] = arrays[name][:-1]
+  hub_folder.write(folder, arrays)
+  with pytest.raises(load.LoadError) as caught:
+    load_folder(folder, tmp_path)
+  for told in ('model.norm.weight', 'model.embed_tokens.weight', '(271, 32)'):
+    assert told in str(caught.value)
+  assert 'model.safetensors' in str(caught.value)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite(folder, tmp_path, value):
+  arrays = hub_folder.tensors()
+  arrays['model.layers.1.self_attn.k_proj.weight'][5, 7] = value
+  hub_folder.write(folder, arrays, num_shards=2)
+  with pytest.raises(errors.DataError) as caught:
+    load_folder(folder, tmp_path)
+  assert "'model.layers.1.self_attn.k_proj.weight'" in str(caught.value)
+  assert '.safetensors' in str(caught.value)
+
+
+def test_a_cut_shard_is_named(folder, tmp_path):
+  hub_folder.write(folder, num_shards=2)
+  path = folder / 'model-00002-of-00002.safetensors'
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(safetensors.SafetensorsError) as caught:
+    load_folder(folder, tmp_path)
+  assert str(path) in str(caught.value)
+  assert 'model.layers' in str(caught.value)
+
+
+CONFIGS = {
+  'another architecture': ({'architectures': ['NoSuch']}, 'holds a NoSuch'),
+  'no architecture': ({'architectures': None}, 'nameless'),
+  'no size': ({'hidden_size': None}, 'has no hidden_size'),
+  'other quantization': (
+    {'quantization_config': {'quant_method': 'awq'}}, "quantized by 'awq'",
+  ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('kind', CONFIGS)
+def test_configs_that_cannot_be_run(folder, tmp_path, kind):
+  change, message = CONFIGS[kind]
+  hub_folder.write(folder)
+  config = hub_folder.CONFIG | change
+  (folder / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(load.LoadError, match=message):
+    load_folder(folder, tmp_path)
+
+
+def test_a_folder_without_a_config(folder, tmp_path):
+  folder.mkdir()
+  with pytest.raises(errors.FolderError, match=r'no config\.json'):
+    load_folder(folder, tmp_path)
+
+
+def texts(folder, tmp_path):
+  return load_folder(folder, tmp_path).texts
+
+
+def set_template(folder, value):
+  path = folder / 'tokenizer_config.json'
+  path.write_text(json.dumps({'chat_template': value, 'eos_token': 'x'}))
+
+
+def test_where_a_chat_template_may_stand(folder, tmp_path):
+  hub_folder.write(folder)
+  assert '<|im_start|>' in texts(folder, tmp_path).chat_template
+  set_template(folder, None)
+  assert texts(folder, tmp_path).chat_template is None
+  (folder / 'chat_template.json').write_text('{"chat_template": "B"}')
+  assert texts(folder, tmp_path).chat_template == 'B'
+  (folder / 'chat_template.jinja').write_text('A')
+  assert texts(folder, tmp_path).chat_template == 'A'
+  assert texts(folder, tmp_path).eos_token == 'x'
+
+
+def test_templates_by_name(folder, tmp_path):
+  hub_folder.write(folder)
+  named = [
+    {'name': 'default', 'template': 'D'}, {'name': 'tool_use', 'template': 'T'}
+  ]  # fmt: skip
+  set_template(folder, named[:1])
+  assert texts(folder, tmp_path).chat_template == 'D'
+  set_template(folder, named)
+  both = texts(folder, tmp_path).chat_template
+  assert both == '{% if tools %}T{% else %}D{% endif %}'
+  set_template(folder, [*named[1:], {'name': 'rag', 'template': 'R'}])
+  with pytest.raises(errors.FolderError, match="'rag', 'tool_use'"):
+    texts(folder, tmp_path)
+
+
+def test_the_tokenizer_of_a_folder(folder, tmp_path):
+  hub_folder.write(folder)
+  tokenizer = texts(folder, tmp_path).make_tokenizer()
+  assert tokenizer.vocab_size == hub_folder.CONFIG['vocab_size']
+  assert tokenizer.eos_ids == {256, 258}
+  assert tokenizer.decode(tokenizer.encode('Grüße')) == 'Grüße'
+
+
+def test_a_folder_without_a_tokenizer(folder, tmp_path):
+  hub_folder.write(folder)
+  (folder / 'tokenizer.json').unlink()
+  with pytest.raises(errors.FolderError, match=r'no tokenizer\.json'):
+    texts(folder, tmp_path).make_tokenizer()
