@@ -71,8 +71,9 @@ def log_probs(
     positions_T = jnp.arange(ids_T.shape[0])
     live_T = jnp.ones_like(positions_T, dtype=bool)
     attend = attention.Chunk(
-      jnp.arange(1, num_pages + 1), positions_T, live_T, paged.best_method()
-    )
+      jnp.arange(1, num_pages + 1), positions_T, live_T,
+      paged.best_method(weights.config),
+    )  # fmt: skip
     x_TD, _ = model.hidden(
         params, ids_T, positions_T,
         dict.fromkeys(weights.config.kinds, attend), cache, live_T,

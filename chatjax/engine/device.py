@@ -1,6 +1,6 @@
 """The device side of an engine: carries out what the scheduler decides.
 
-Owns the parameters, the page pools and the decode state, and knows when the
+Makes of each decision the calls that all processes make, and knows when the
 host waits. Used by the engine's thread alone.
 """
 
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping
-import concurrent.futures
 import dataclasses
-import logging
 import time
 from typing import Any
 
@@ -19,19 +17,16 @@ import numpy as np
 
 from chatjax import config as config_lib
 from chatjax import types
+from chatjax.engine import caller as caller_lib
 from chatjax.engine import job as job_lib
 from chatjax.engine import programs as programs_lib
-from chatjax.engine import selfcheck
 from chatjax.engine import state as state_lib
 from chatjax.engine import stats
 from chatjax.engine import tables as tables_lib
-from chatjax.models import load
 from chatjax.sampling import host_keys
 from chatjax.sampling import processors
 from chatjax.sampling import reported
 from chatjax.sampling import sampler
-
-_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,38 +47,21 @@ class Block:
 
 
 class Device:
-  """One model's programs and the state they change.
-
-  Attributes:
-    params: the weights.
-    programs: what was compiled, at the widths that the self-check left.
-  """
+  """Carries out actions, in their order."""
 
   def __init__(
     self,
-    weights: load.Weights,
+    model: config_lib.ModelConfig,
     config: config_lib.EngineConfig,
+    programs: programs_lib.Programs,
+    caller: caller_lib.Caller,
     totals: stats.Totals,
-    progress: programs_lib.Progress,
   ):
-    """Compiles all programs and proves the decode widths equal."""
+    """Args: sizes, how the model is run, and what makes the calls."""
+    self._model, self._config = model, config
+    self._programs, self._caller = programs, caller
     self._totals = totals
     self._idle_since: float | None = None  # when the last block was read
-    self._model = weights.config
-    self._config = config
-    # Reading the weights and compiling for their shapes go side by side.
-    with concurrent.futures.ThreadPoolExecutor(1) as reader:
-      params = reader.submit(weights.restore)
-      compiled = programs_lib.compile_all(weights, config, progress)
-      self.params = params.result()
-    cache = programs_lib.init_cache(self._model, config)
-    self.widths, self._cache = selfcheck.equal_widths(
-      compiled, self._model, config, self.params, cache
-    )
-    _log.info('decode widths proven bit-equal: %s', self.widths)
-    self.programs = selfcheck.restrict(compiled, self.widths)
-    self._state = programs_lib.init_state(self._model, config)
-    self._free = send(programs_lib.no_masks(self._model, config.num_rows))
 
   def prefill(self, action: job_lib.Prefill) -> None:
     """Computes a chunk; at the end of the prompt also its logits."""
@@ -93,24 +71,20 @@ class Device:
     tokens_C[: len(part)] = part
     counts = np.int32(len(part)), np.int32(action.start)
     self._idle_since = None
-    x_CD, self._cache = self.programs.prefill(
-      self.params,
-      self._cache,
-      *send((tokens_C, *counts, self._columns(job.table))),
+    x_CD = self._caller.keep(
+      'prefill', (tokens_C, *counts, self._columns(job.table))
     )
     if job.scores is not None:
       following = job.request.prompt_ids[action.start + 1 : action.stop + 1]
       next_C = np.zeros(chunk, np.int32)
       next_C[: len(following)] = following
-      scores = self.programs.score_chunk(self.params, x_CD, send(next_C))
-      scores = fetch(scores)
+      scores = fetch(self._caller.read('score_chunk', (next_C,), x_CD))
       job.scores[action.start] = jax.tree.map(
         lambda x: x[: len(following)], scores
       )
     if action.stop == job.num_prompt:
-      job.logits = self.programs.score(
-        self.params, x_CD, send(np.int32(len(part) - 1))
-      )
+      last = np.int32(len(part) - 1)
+      job.logits = self._caller.keep('score', (last,), x_CD)
 
   def place(self, action: job_lib.Place) -> Block:
     """Puts a row into its slot and draws its first token."""
@@ -118,14 +92,11 @@ class Device:
     self._idle_since = None
     if action.copy is not None:
       copy = tuple(_scalars(pages) for pages in action.copy)
-      self._cache = self.programs.copy_page(self._cache, *send(copy))
+      self._caller.read('copy_page', copy)
     masks = self._masks(1, {row: ((0,), ())})
     mask = jax.tree.map(lambda x: x[0], masks)
-    args = send((np.int32(row.slot), self._row_state(row), mask))
-    slot, state, mask = args
-    self._state, emitted = self.programs.admit(
-      self._state, row.logits, slot, state, mask
-    )
+    host = np.int32(row.slot), self._row_state(row), mask
+    emitted = self._caller.read('admit', host, row.logits)
     row.logits = None
     return _block([((0,), row.slot, row)], 1, emitted)
 
@@ -138,8 +109,8 @@ class Device:
       for ahead, (slot, token_id) in enumerate(guesses, start=1)
     }
     working = slots + list(lent)
-    width = self.programs.width(len(working))
-    live = self.programs.live(working, width)
+    width = self._programs.width(len(working))
+    live = self._programs.live(working, width)
     change = programs_lib.change(
       self._model, self._config, keep=slots, new_pages=action.new_pages
     )
@@ -149,16 +120,17 @@ class Device:
       lent_slots, guesses = _unzip(action.guesses.get(row, ()))
       rows.append(((row.slot, *lent_slots), row.slot, row))
       own[row] = (row.slot, *lent_slots), guesses
-    masks = self._masks(self._config.num_rows, own)
-    args = send((live, change, loan, masks, np.int32(action.num_steps)))
+    name, host = ('decode', width), ()
+    if any(row.constraint is not None for row in action.rows):
+      name = 'decode_masked', width
+      host = (self._masks(self._config.num_rows, own),)
+    host = *host, live, change, loan, np.int32(action.num_steps)
     now = time.monotonic()
     if self._idle_since is not None:
       self._totals.host_gap_s += now - self._idle_since
       self._idle_since = None
     self._totals.decode_blocks += 1
-    self._cache, self._state, emitted = self.programs.decode[width](
-      self.params, self._cache, self._state, *args
-    )
+    emitted = self._caller.read(name, host)
     self._totals.decode_s += time.monotonic() - now
     return _block(rows, action.num_steps, emitted)
 
@@ -183,7 +155,7 @@ class Device:
     """Copies a row's pages to the host."""
     self._idle_since = None
     action.row.saved = [
-      fetch(self.programs.read_page(self._cache, send(_scalars(pages))))
+      self._caller.keep('read_page', (_scalars(pages),))
       for pages in action.pages
     ]
 
@@ -193,10 +165,9 @@ class Device:
     self._idle_since = None
     for j, saved in enumerate(row.saved):
       page = _scalars(row.table.column(j))
-      self._cache = self.programs.write_page(self._cache, *send((page, saved)))
+      self._caller.read('write_page', (page,), saved)
     row.saved = None
-    slot_and_row = send((np.int32(row.slot), self._row_state(row)))
-    self._state = self.programs.put(self._state, *slot_and_row)
+    self._caller.read('put', (np.int32(row.slot), self._row_state(row)))
 
   def _masks(
     self,
@@ -205,8 +176,6 @@ class Device:
   ) -> state_lib.Masks:
     """What the rows may draw: row -> (its slots, guesses at all but one)."""
     bound = {r: x for r, x in rows.items() if r.constraint is not None}
-    if not bound and num_rows == self._config.num_rows:
-      return self._free
     masks = programs_lib.no_masks(self._model, num_rows)
     for row, (slots, guesses) in bound.items():
       out_GW = np.zeros((len(slots), masks.words_W.shape[-1]), np.uint32)
@@ -288,11 +257,6 @@ def _scalars(pages: tuple[int, ...]) -> tuple[np.int32, ...]:
 def _block(rows, num_steps, emitted) -> Block:
   jax.tree.map(lambda x: x.copy_to_host_async(), emitted)
   return Block(tuple(rows), num_steps, emitted)
-
-
-def send(tree: Any) -> Any:
-  """The one place where the host hands arrays to the device."""
-  return jax.device_put(tree)
 
 
 def fetch(tree: Any) -> Any:

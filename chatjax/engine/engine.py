@@ -15,11 +15,14 @@ import numpy as np
 from chatjax import config as config_lib
 from chatjax import types
 from chatjax.engine import admission
+from chatjax.engine import caller as caller_lib
 from chatjax.engine import compilations
 from chatjax.engine import device as device_lib
 from chatjax.engine import fingerprint
+from chatjax.engine import group as group_lib
 from chatjax.engine import job as job_lib
 from chatjax.engine import programs as programs_lib
+from chatjax.engine import replica as replica_lib
 from chatjax.engine import scheduler as scheduler_lib
 from chatjax.engine import state as state_lib
 from chatjax.engine import stats
@@ -56,6 +59,7 @@ class Engine:
     *,
     prompt_format: str = '',
     progress: programs_lib.Progress = lambda done, total: None,
+    leader: group_lib.Leader | None = None,
   ):
     """Compiles and checks all programs, then starts the thread.
 
@@ -64,14 +68,27 @@ class Engine:
       config: how it is run.
       prompt_format: what else decides the prompt's ids, for the fingerprint.
       progress: called as (programs compiled, programs in all).
+      leader: tells other processes what to do, if there are any; closed with
+        the engine.
     """
     self._model, self._config = weights.config, config
     self.totals = stats.Totals()
     self.listeners: list[stats.Listener] = []
     self.error: Exception | None = None
-    self._device = device_lib.Device(weights, config, self.totals, progress)
+    self._leader = leader
+    self._replica = replica_lib.Replica(weights, config, progress)
+    self._device = device_lib.Device(
+      self._model,
+      config,
+      self.programs,
+      caller_lib.Caller(self._replica, leader),
+      self.totals,
+    )
     self.fingerprint_parts = fingerprint.parts(
-      weights, config, widths=self._device.widths, prompt_format=prompt_format
+      weights,
+      config,
+      widths=self.programs.widths,
+      prompt_format=prompt_format,
     )
     self.fingerprint = fingerprint.digest(self.fingerprint_parts)
     self._scheduler = scheduler_lib.Scheduler(
@@ -90,14 +107,16 @@ class Engine:
       target=self._run, name='chatjax-engine', daemon=True
     )
     self._thread.start()
+    if leader is not None:
+      leader.watch(self._lose)
 
   @property
   def params(self) -> Any:
-    return self._device.params
+    return self._replica.arrays['params']
 
   @property
   def programs(self) -> programs_lib.Programs:
-    return self._device.programs
+    return self._replica.programs
 
   @property
   def vocab_size(self) -> int:
@@ -200,6 +219,13 @@ class Engine:
       self._is_closing = True
       self._wake.notify()
     self._thread.join()
+    if self._leader is not None:
+      self._leader.close()
+
+  def _lose(self, error: group_lib.GroupError) -> None:
+    """A process is gone; the engine's thread may wait for it for ever."""
+    self.error = error
+    self._fail_open(EngineDead(str(error)))
 
   def _post(
     self, request_id: str, command: Callable[[job_lib.Job], None]
@@ -225,6 +251,8 @@ class Engine:
       _log.exception('the engine failed')
       self.error = e
       self._fail_open(EngineDead('The engine failed.'))
+      if self._leader is not None:
+        self._leader.fail('The engine failed.')
 
   def _wait_for_work(self) -> bool:
     """Runs commands; blocks while there is nothing to do."""

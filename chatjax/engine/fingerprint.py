@@ -67,6 +67,9 @@ def parts(
   engine = dataclasses.asdict(config)
   for name in _MOVES_NO_BIT:
     del engine[name]
+  if config.mesh.num_devices == 1:
+    del engine['mesh']
+  processes = jax.process_count()
   versions = {
     name: importlib.metadata.version(name) for name in ('jax', 'jaxlib')
   }
@@ -85,6 +88,7 @@ def parts(
     ],
     'sampler_version': keys.SAMPLER_VERSION,
     'versions': versions,
+    **({'processes': processes} if processes > 1 else {}),
     'platform': device.platform,
     'device_kind': device.device_kind,
     'cpu_features': cpu_features(),

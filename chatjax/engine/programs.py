@@ -23,6 +23,7 @@ from chatjax.models import load
 from chatjax.nn import cache as cache_lib
 from chatjax.nn import paged
 from chatjax.nn import quant
+from chatjax.nn import sharding
 from chatjax.nn import transformer
 
 Progress = Callable[[int, int], None]
@@ -171,18 +172,19 @@ def compile_all(
   weights: load.Weights,
   config: config_lib.EngineConfig,
   progress: Progress = lambda done, total: None,
+  layout: sharding.Layout | None = None,
 ) -> Programs:
   """Lowers and compiles everything; compiling overlaps with lowering."""
-  plan = _plan(weights, config)
+  planned = plan(weights, config, layout)
   compiled = {}
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     futures = {
       pool.submit(program.lower(*args).compile): name
-      for name, (program, args) in plan.items()
+      for name, (program, args) in planned.items()
     }
     for future in concurrent.futures.as_completed(futures):
       compiled[futures[future]] = future.result()
-      progress(len(compiled), len(plan))
+      progress(len(compiled), len(planned))
   widths = width_ladder(config, weights.dtype)
   decode = {width: compiled.pop(('decode', width)) for width in widths}
   takes_rows = weights.dtype == _NARROWED
@@ -193,37 +195,94 @@ def compile_all(
 Plan = dict[Any, tuple[Any, tuple[Any, ...]]]
 
 
-def _plan(weights: load.Weights, config: config_lib.EngineConfig) -> Plan:
-  model, params = weights.config, weights.abstract
+def plan(
+  weights: load.Weights,
+  config: config_lib.EngineConfig,
+  layout: sharding.Layout | None = None,
+) -> Plan:
+  """All programs before they are compiled.
+
+  Args:
+    weights: of which only the shapes are read.
+    config: how they are run.
+    layout: the mesh; None is the default device alone.
+  """
+  model = weights.config
+  params, cache, state, row = _abstract_arrays(weights, config, layout)
   step = step_lib.Step(
-    model=transformer.Transformer(model, weights.dtype),
+    model=transformer.Transformer(model, weights.dtype, layout),
     max_steps=config.decode_steps,
-    method=paged.best_method(),
+    method=paged.best_method(model, layout),
   )
-  cache = jax.eval_shape(lambda: init_cache(model, config))
-  state = jax.eval_shape(lambda: init_state(model, config))
-  row = jax.eval_shape(lambda: _inactive_row(model, config))
   tables = (_i32(config.pages_per_row),) * len(model.kinds)
   x_CD = jax.ShapeDtypeStruct((config.chunk, model.embed_dim), jnp.float32)
   logits_V = jax.ShapeDtypeStruct((model.vocab_size,), jnp.float32)
   mask = jax.tree.map(_abstract, no_masks(model, 1))
   mask = jax.tree.map(lambda x: x.update(shape=x.shape[1:]), mask)
-  plan = {}
+  jit = functools.partial(_jit, layout)
+  whole, pages = layout and layout.replicated, _shardings(cache)
+  made = {}
   for width in width_ladder(config, weights.dtype):
     args = params, cache, state, *_decode_arguments(weights, config, width)
-    plan['decode', width] = _jit(step.decode, 1, 2), args
+    decode = jit(step.decode, 1, 2, out=(pages, whole, whole))
+    made['decode', width] = decode, args
   chunk = _i32(config.chunk), _i32(), _i32(), tables
-  return plan | {
-    'prefill': (_jit(step.prefill, 1), (params, cache, *chunk)),
-    'admit': (_jit(step.admit, 0), (state, logits_V, _i32(), row, mask)),
-    'score': (_jit(step.score), (params, x_CD, _i32())),
-    'score_chunk': (
-      _jit(step.score_chunk),
-      (params, x_CD, _i32(config.chunk)),
+  score, score_chunk = (
+    jit(fn, out=whole) for fn in (step.score, step.score_chunk)
+  )
+  made |= {
+    'prefill': (
+      jit(step.prefill, 1, out=(whole, pages)),
+      (params, cache, *chunk),
     ),
-    'put': (_jit(step_lib.put, 0), (state, _i32(), row)),
-    **_page_plan(model, cache),
+    'admit': (
+      jit(step.admit, 0, out=whole),
+      (state, logits_V, _i32(), row, mask),
+    ),
+    'score': (score, (params, x_CD, _i32())),
+    'score_chunk': (score_chunk, (params, x_CD, _i32(config.chunk))),
+    'put': (jit(step_lib.put, 0, out=whole), (state, _i32(), row)),
+    **_page_plan(model, cache, layout),
   }
+  if layout is None:
+    return made
+  return {
+    name: (fn, jax.tree.map(functools.partial(_on_mesh, layout), args))
+    for name, (fn, args) in made.items()
+  }
+
+
+def _abstract_arrays(weights, config, layout):
+  """Parameters, cache, rows and one row, with their places on a mesh."""
+  model = weights.config
+  cache = jax.eval_shape(lambda: init_cache(model, config))
+  state = jax.eval_shape(lambda: init_state(model, config))
+  row = jax.eval_shape(lambda: _inactive_row(model, config))
+  params = weights.abstract
+  if layout is not None:
+    params = _with_shardings(params, param_shardings(weights, layout))
+    cache = _with_shardings(cache, layout.cache(cache))
+  return params, cache, state, row
+
+
+def param_shardings(weights: load.Weights, layout: sharding.Layout) -> Any:
+  """Where the parameters lie on a mesh."""
+  model = transformer.Transformer(weights.config, weights.dtype)
+  return layout.params(jax.eval_shape(model.init_boxed, jax.random.key(0)))
+
+
+def _with_shardings(tree, shardings):
+  return jax.tree.map(lambda x, s: x.update(sharding=s), tree, shardings)
+
+
+def _shardings(tree):
+  """Those of abstract arrays; None for one device."""
+  return jax.tree.map(lambda x: x.sharding, tree)
+
+
+def _on_mesh(layout, x):
+  """What has no other place lies whole on every device."""
+  return x if x.sharding else x.update(sharding=layout.replicated)
 
 
 def _decode_arguments(weights, config, width):
@@ -237,10 +296,10 @@ def _decode_arguments(weights, config, width):
   change = state_lib.Change(keep_B, _i32(rows), pages)
   loan = loan_lib.Loan(*(_i32(rows),) * 3)
   masks = jax.tree.map(_abstract, no_masks(weights.config, rows))
-  return live, change, loan, masks, _i32()
+  return masks, live, change, loan, _i32()
 
 
-def _page_plan(model, cache) -> Plan:
+def _page_plan(model, cache, layout) -> Plan:
   """Programs that move single pages."""
   of_pool = {'pool_of_layer': model.pool_of_layer}
   copy_page, read_page, write_page = (
@@ -248,16 +307,26 @@ def _page_plan(model, cache) -> Plan:
     for fn in (cache_lib.copy_page, cache_lib.read_page, cache_lib.write_page)
   )
   page = (_i32(),) * len(model.kinds)
-  saved = jax.eval_shape(read_page, cache, page)
+  saved, pages = jax.eval_shape(read_page, cache, page), _shardings(cache)
+  if layout is not None:
+    saved = _with_shardings(saved, layout.cache(saved))
+  jit = functools.partial(_jit, layout)
   return {
-    'copy_page': (_jit(copy_page, 0), (cache, page, page)),
-    'read_page': (_jit(read_page), (cache, page)),
-    'write_page': (_jit(write_page, 0), (cache, page, saved)),
+    'copy_page': (jit(copy_page, 0, out=pages), (cache, page, page)),
+    'read_page': (jit(read_page, out=_shardings(saved)), (cache, page)),
+    'write_page': (jit(write_page, 0, out=pages), (cache, saved, page)),
   }
 
 
-def _jit(fn: Callable[..., Any], *donated: int) -> Any:
-  return jax.jit(fn, donate_argnums=donated)
+def _jit(
+  layout: sharding.Layout | None,
+  fn: Callable[..., Any],
+  *donated: int,
+  out: Any,
+) -> Any:
+  """A jitted function; on a mesh, `out` says where its results lie."""
+  places = {} if layout is None else {'out_shardings': out}
+  return jax.jit(fn, donate_argnums=donated, **places)
 
 
 def _i32(*shape: int) -> jax.ShapeDtypeStruct:

@@ -7,12 +7,12 @@ drawn token's and the best twenty) differ in any bit are not used.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from chatjax import config as config_lib
@@ -32,10 +32,10 @@ class SelfCheckError(types.ChatjaxError):
 class _Trial:
   """Runs decode programs on made-up rows and returns rows' bits."""
 
-  def __init__(self, programs, model, config, params, cache):
+  def __init__(self, programs, model, config, params, cache, send):
     self.cache = cache
     self.slots = range(config.num_rows)
-    self._programs, self._params = programs, params
+    self._programs, self._params, self._send = programs, params, send
     self._model, self._config = model, config
     self._num_pages = [
       config.num_pages(model.window(kind)) for kind in model.kinds
@@ -57,15 +57,16 @@ class _Trial:
         # A page holds all steps; the last mates may have to share page 0.
         table_BP[slot, 0] = (slot + 1) * (slot + 1 < self._num_pages[pool])
     live = self._programs.live(list(tokens), width)
+    state, *rest = self._send((
+        state,
+        programs_lib.no_masks(self._model, len(self.slots)),
+        live,
+        programs_lib.change(self._model, self._config, keep=self.slots),
+        programs_lib.loan(len(self.slots), {}),
+        np.int32(self._num_steps),
+    ))  # fmt: skip
     self.cache, _, emitted = self._programs.decode[width](
-      self._params,
-      self.cache,
-      jax.tree.map(jnp.asarray, state),
-      live,
-      programs_lib.change(self._model, self._config, keep=self.slots),
-      programs_lib.loan(len(self.slots), {}),
-      programs_lib.no_masks(self._model, len(self.slots)),
-      np.int32(self._num_steps),
+      self._params, self.cache, state, *rest
     )
     emitted = jax.tree.map(np.asarray, emitted)
     return {
@@ -78,8 +79,10 @@ def equal_widths(
   programs: programs_lib.Programs,
   model: config_lib.ModelConfig,
   config: config_lib.EngineConfig,
+  *,
   params: Any,
   cache: cache_lib.Cache,
+  send: Callable[[Any], Any],
 ) -> tuple[tuple[int, ...], cache_lib.Cache]:
   """Runs every decode program and compares bits.
 
@@ -89,6 +92,7 @@ def equal_widths(
     config: how it is run.
     params: the weights.
     cache: scratch; donated and returned.
+    send: hands a tree of numpy arrays to the devices.
 
   Returns:
     The widths that may be used, and the cache.
@@ -97,7 +101,7 @@ def equal_widths(
     SelfCheckError: the widest program does not give a row the same bits in
       every slot and in any company.
   """
-  trial = _Trial(programs, model, config, params, cache)
+  trial = _Trial(programs, model, config, params, cache, send)
   token = model.vocab_size // 3
   widest = programs.widths[-1]
   alone = trial.run(widest, {_SLOT: token})[_SLOT]

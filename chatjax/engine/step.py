@@ -78,7 +78,7 @@ class Step:
       for kind, table_P in zip(self._kinds, tables, strict=True)
     }
     return self.model.hidden(
-      params, tokens_C, positions_C, attend, cache, live_C
+      params, self._spread(tokens_C), positions_C, attend, cache, live_C
     )
 
   def score(self, params: Any, x_CD: jax.Array, index: jax.Array) -> jax.Array:
@@ -128,10 +128,10 @@ class Step:
     params: Any,
     cache: cache_lib.Cache,
     state: RowState,
+    masks: state_lib.Masks,
     live: quant.LiveRows | None,
     change: state_lib.Change,
     loan: loan_lib.Loan,
-    masks: state_lib.Masks,
     num_steps: jax.Array,
   ) -> tuple[cache_lib.Cache, RowState, Emitted]:
     """Up to `num_steps` tokens for every active row.
@@ -140,11 +140,11 @@ class Step:
       params: the model's.
       cache: donated.
       state: stacked rows, donated.
+      masks: stacked; with any of them on, `num_steps` must be 1.
       live: rows to compute; its width is the compiled one. None is for
         products that take them from the state.
       change: what is new since the last block.
       loan: rows that verify guesses in the first step.
-      masks: stacked; with any of them on, `num_steps` must be 1.
       num_steps: i32, at most `max_steps`.
 
     Returns:
@@ -184,6 +184,15 @@ class Step:
   def _kinds(self) -> tuple[config_lib.LayerKind, ...]:
     return self.model.config.kinds
 
+  def _spread(self, tokens_T):
+    layout = self.model.layout
+    return tokens_T if layout is None else layout.spread(tokens_T)
+
+  def _whole(self, logits):
+    """Scores on every device: it draws the same tokens by itself."""
+    layout = self.model.layout
+    return logits if layout is None else layout.whole(logits)
+
   def _forward(self, params, cache, state, live, loan):
     source_B = loan.source_B
     positions_B = state.position[source_B] + loan.offset_B
@@ -196,9 +205,9 @@ class Step:
     }
     live = active_B if live is None else live
     x_BD, cache = self.model.hidden(
-      params, loan.tokens(state), positions_B, attend, cache, live
+      params, self._spread(loan.tokens(state)), positions_B, attend, cache, live
     )
-    return self.model.logits(params, x_BD, live), cache
+    return self._whole(self.model.logits(params, x_BD, live)), cache
 
   def _draw_rows(
     self,

@@ -115,7 +115,7 @@ def test_d7_another_engine_gives_the_same(one_engine):
 def test_rows_at_once_keep_the_contract_too(one_engine, monkeypatch):
   """Accelerators run the rows of a program together, not in turn."""
   want = run(one_engine, request())[0]
-  monkeypatch.setattr(paged, 'best_method', lambda: 'vmap')
+  monkeypatch.setattr(paged, 'best_method', lambda *_: 'vmap')
   engine = engine_lib.Engine(tiny.weights('gemma3', 'int8'), tiny.ENGINE)
   alone = run(engine, request())[0]
   mates = [request(p, seed=9, temperature=2.0) for p in PROMPTS.values()]
@@ -421,9 +421,9 @@ def test_nothing_is_compiled_after_the_start(one_engine):
 
 def test_cache_and_state_are_updated_in_place(one_engine):
   """Donated buffers come back; no program holds a second cache."""
-  programs, device = one_engine.programs, one_engine._device
+  programs, arrays = one_engine.programs, one_engine._replica.arrays
   num_bytes = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))
-  cache, state = num_bytes(device._cache), num_bytes(device._state)
+  cache, state = num_bytes(arrays['cache']), num_bytes(arrays['state'])
   in_place = {
     'prefill': (programs.prefill, cache),
     'copy_page': (programs.copy_page, cache),

@@ -236,20 +236,20 @@ def test_urgent_requests_go_first(roomy):
 def test_the_loop_hands_nothing_over_unasked():
   """A transfer that nobody wrote down stops the engine."""
   engine = make_engine('qwen2')
-  device = engine._device
-  prefill = device.programs.prefill
+  replica = engine._replica
+  prefill = replica.programs.prefill
   seen = []
 
   def spy(*args):
     seen.extend(jax.tree.leaves(args))
     return prefill(*args)
 
-  device.programs = dataclasses.replace(device.programs, prefill=spy)
+  replica.programs = dataclasses.replace(replica.programs, prefill=spy)
   run(engine, request())
   assert seen
   assert all(isinstance(x, jax.Array) for x in seen)
-  device.programs = dataclasses.replace(
-    device.programs, score=lambda params, x, index: x[0] + 1
+  replica.programs = dataclasses.replace(
+    replica.programs, score=lambda params, x, index: x[0] + 1
   )
   assert isinstance(start(engine, request()).wait().failure, Exception)
   assert 'transfer' in str(engine.error)

@@ -167,10 +167,14 @@ def test_short_pages_and_pools_keep_the_bits(engine):
 
 
 @pytest.mark.parametrize(
-  ('method', 'dtype'), [('map', 'int8_channel'), ('vmap', 'float32')]
+  ('method', 'dtype'),
+  [
+    ('map', 'int8_channel'),
+    pytest.param('vmap', 'float32', marks=pytest.mark.slow),
+  ],
 )
 def test_without_the_native_kernels(monkeypatch, method, dtype):
-  monkeypatch.setattr(paged, 'best_method', lambda: method)
+  monkeypatch.setattr(paged, 'best_method', lambda *_: method)
   config = dataclasses.replace(CONFIG, dtype=dtype.removesuffix('_channel'))
   engine = make_engine(config, dtype=dtype)
   (want,) = run(engine, ask())

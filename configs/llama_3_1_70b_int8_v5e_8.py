@@ -1,0 +1,18 @@
+"""Llama 3.1 70B on eight v5e chips: int8."""
+
+from chatjax import config
+
+
+def get_config() -> config.Config:
+  return config.Config(
+    model='meta-llama/Llama-3.1-70B-Instruct',
+    engine=config.EngineConfig(
+      dtype='int8',
+      cache_dtype='bfloat16',
+      max_rows=16,
+      context=8192,
+      chunk=256,
+      cache_tokens=65536,
+      mesh=config.MeshConfig(model=8),
+    ),
+  )
