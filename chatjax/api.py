@@ -17,6 +17,8 @@ import hashlib
 import logging
 from typing import Any
 
+import jax
+
 from chatjax import config as config_lib
 from chatjax import types
 from chatjax.chat import chunks as chunks_lib
@@ -27,9 +29,15 @@ from chatjax.chat import session as session_lib
 from chatjax.chat.parsers import formats
 from chatjax.ckpt import home as home_lib
 from chatjax.engine import engine as engine_lib
+from chatjax.engine import follower
+from chatjax.engine import group as group_lib
+from chatjax.engine import replica as replica_lib
 from chatjax.engine import runtime
+from chatjax.models import alone
 from chatjax.models import load as load_lib
+from chatjax.models import locate
 from chatjax.models import registry
+from chatjax.models import source as source_lib
 from chatjax.protocol import errors
 from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import python_body
@@ -45,7 +53,8 @@ _log = logging.getLogger(__name__)
 # (what is being done, amount done, amount in all); bytes or things.
 Progress = Callable[[str, int, int], None]
 
-FETCHING, CONVERTING, COMPILING = 'fetching', 'converting', 'compiling'
+FETCHING, CHECKING = locate.FETCHING, locate.CHECKING
+CONVERTING, COMPILING = 'converting', 'compiling'
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -157,8 +166,14 @@ def load(
 ) -> Chat:
   """Fetches, converts and compiles what is not here yet, and starts.
 
+  After `jax.distributed.initialize`, the mesh spans all processes, and each of
+  them calls this with the same arguments. Only the first one comes back with a
+  model; the others compute for it until it is closed, and then end.
+
   Args:
-    model: an id of `chatjax.models.registry`.
+    model: an id of `chatjax.models.registry`, the path of a GGUF file or of
+      a folder with config.json and safetensors, or a repository on the hub as
+      'owner/name' or 'owner/name@revision'.
     config: how the model is run.
     output_format: how the model writes calls and reasoning, a name of
       `chatjax.chat.parsers.formats`; None is what the registry or the chat
@@ -172,46 +187,55 @@ def load(
 
   Raises:
     types.ChatjaxError: one sentence that says what is wrong.
+    SystemExit: this process followed another, which is done.
   """
   config = config or config_lib.EngineConfig()
   config = _replace(config, engine_fields)
-  entry = registry.get(model)
   home = home_lib.home()
   runtime.configure(home)
-  path = registry.fetch_weights(
+  found = locate.locate(
     model,
     accept_license=accept_license,
-    progress=lambda done, total, label: progress(FETCHING, done, total),
+    progress=progress,
   )
-  weights = load_lib.load(
-    path,
-    entry.source.sha256,
-    dtype=config.dtype,
-    checkpoints=home / 'checkpoints',
-    progress=lambda done, total: progress(CONVERTING, done, total),
-  )
+  kept = {
+      'dtype': config.dtype, 'mesh': config.mesh,
+      'checkpoints': home / 'checkpoints',
+      'progress': lambda done, total: progress(CONVERTING, done, total),
+  }  # fmt: skip
+
+  def prepare():
+    if jax.process_count() > 1:
+      alone.prepare(found.path, found.digest, **kept)
+
+  weights = load_lib.load(found.path, found.digest, **kept, prepare=prepare)
+  group = group_lib.join()
+  if isinstance(group, group_lib.Follower):
+    follower.follow(lambda: replica_lib.Replica(weights, config), group)
+    raise SystemExit(0)
   with (
     runtime.paused_gc(),
     concurrent.futures.ThreadPoolExecutor(1) as helper,
   ):
-    tokenizer = helper.submit(tokenizer_lib.from_gguf, weights.metadata)
+    tokenizer = helper.submit(weights.texts.make_tokenizer)
     engine = engine_lib.Engine(
       weights,
       config,
-      prompt_format=_digest(_template(entry, weights.metadata)),
+      prompt_format=_digest(_template(found.entry, weights.texts)),
       progress=lambda done, total: progress(COMPILING, done, total),
+      leader=group,
     )
   tokenizer = tokenizer.result()
-  chat_format = _chat_format(entry, weights.metadata, tokenizer)
+  chat_format = _chat_format(found.entry, weights.texts, tokenizer)
   session = session_lib.Session(
     engine,
     tokenizer,
     chat_format,
-    model_id=model,
+    model_id=found.id,
     sampler_version=keys.SAMPLER_VERSION,
     output_format=formats.get(
       output_format
-      or entry.output_format
+      or (found.entry and found.entry.output_format)
       or formats.detect(chat_format.template_source)
     ),
     open_store=lambda: opening.open_store(store, home),
@@ -231,28 +255,33 @@ def _replace(
   return dataclasses.replace(config, **fields)
 
 
-def _template(entry: registry.Entry, metadata: Mapping[str, Any]) -> str:
-  """The file's own template, or the one that the registry names."""
-  if entry.chat_format != 'template':
-    return named_formats.TEMPLATES[entry.chat_format]
-  return metadata['tokenizer.chat_template']
+def _named(entry: registry.Entry | None, texts: source_lib.Texts) -> str | None:
+  """The format that stands for a template, where there is none to be used."""
+  if entry is not None and entry.chat_format != 'template':
+    return entry.chat_format
+  return 'plain' if texts.chat_template is None else None
+
+
+def _template(entry: registry.Entry | None, texts: source_lib.Texts) -> str:
+  """The checkpoint's own template, or the one that the registry names."""
+  named = _named(entry, texts)
+  return named_formats.TEMPLATES[named] if named else texts.chat_template
 
 
 def _chat_format(
-  entry: registry.Entry,
-  metadata: Mapping[str, Any],
+  entry: registry.Entry | None,
+  texts: source_lib.Texts,
   tokenizer: tokenizer_lib.Tokenizer,
 ) -> format_lib.ChatFormat:
-  if entry.chat_format != 'template':
-    return format_lib.ChatFormat.named(entry.chat_format, tokenizer)
-  spell = lambda token_id: (
-    '' if token_id is None else tokenizer.spelling(token_id)
+  if named := _named(entry, texts):
+    return format_lib.ChatFormat.named(named, tokenizer)
+  spell = lambda token: (
+    tokenizer.spelling(token) if isinstance(token, int) else token or ''
   )
-  eos_id = metadata.get('tokenizer.ggml.eos_token_id')
   return format_lib.ChatFormat.from_template(
-    _template(entry, metadata),
+    texts.chat_template,
     bos_token=spell(tokenizer.bos_id),
-    eos_token=spell(None if eos_id is None else int(eos_id)),
+    eos_token=spell(texts.eos_token),
     tokenizer=tokenizer,
   )
 

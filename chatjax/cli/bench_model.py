@@ -16,7 +16,7 @@ from chatjax.cli import progress as progress_lib
 from chatjax.engine import engine as engine_lib
 from chatjax.engine import runtime
 from chatjax.models import load as load_lib
-from chatjax.models import registry
+from chatjax.models import locate
 from chatjax.text import tokenizer as tokenizer_lib
 
 
@@ -73,7 +73,7 @@ def load(
     )
   return Model(
     engine=engine,
-    tokenizer=tokenizer_lib.from_gguf(weights.metadata),
+    tokenizer=weights.texts.make_tokenizer(),
     sizes=weights.config,
     cache_itemsize=jax.numpy.dtype(config.engine.stored_cache_dtype).itemsize,
     load_s=load_s,
@@ -92,10 +92,10 @@ def _load_weights(
   report: Callable[[str, int, int], None],
 ) -> tuple[load_lib.Weights, float, bool]:
   """The weights, how long they took, whether they had been converted."""
-  path = registry.fetch_weights(
+  found = locate.locate(
     config.model,
     accept_license=accept_license,
-    progress=lambda done, total, label: report(api.FETCHING, done, total),
+    progress=report,
   )
   converted: list[int] = []
 
@@ -105,8 +105,8 @@ def _load_weights(
 
   begin_s = time.perf_counter()
   weights = load_lib.load(
-    path,
-    registry.get(config.model).source.sha256,
+    found.path,
+    found.digest,
     dtype=config.engine.dtype,
     checkpoints=home / 'checkpoints',
     progress=on_convert,

@@ -19,6 +19,7 @@ from chatjax.cli import loading
 from chatjax.cli import options
 from chatjax.cli import repl
 from chatjax.cli import view as view_lib
+from chatjax.models import locate
 
 USAGE = """chatjax chat [flags] [PROMPT ...]
 
@@ -58,7 +59,7 @@ def define(values: flags.FlagValues) -> None:
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   config = options.config(values)
   conversation = conversation_lib.Conversation(
-    model=config.model,
+    model=locate.served_id(config.model),
     params=_params(values),
     seed=values['seed'].value,
     system=values['system'].value,

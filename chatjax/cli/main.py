@@ -20,7 +20,11 @@ COMMANDS = {
   'bench serve': 'Measures a server that speaks the interface, over HTTP.',
   'verify': 'Tries the seed contract for a minute; prints a verdict to quote.',
   'replay': 'Draws a stored answer again; says whether it is the same.',
+  'convert': 'Writes a checkpoint in another form.',
   'models': 'Lists the models and what of them is on this machine.',
+  'models show': 'Shows all that is known of one model.',
+  'models verify': 'Checks every byte of a model; names what is damaged.',
+  'models remove': 'Removes a model from this machine.',
   'version': 'Prints the versions of chatjax and what it stands on.',
 }
 _INTERRUPTED = 130
@@ -75,7 +79,7 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _help() -> str:
-  rows = [f'  {name:13}{line}' for name, line in COMMANDS.items()]
+  rows = [f'  {name:15}{line}' for name, line in COMMANDS.items()]
   return '\n'.join([
       'chatjax: open-weight chat models in JAX, reproducible bit for bit.', '',
       'usage: chatjax COMMAND [flags]', '', *rows, '',

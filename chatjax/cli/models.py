@@ -7,14 +7,12 @@ import pathlib
 
 from absl import flags
 
-from chatjax import config as config_lib
-from chatjax.ckpt import fetch
 from chatjax.ckpt import home as home_lib
-from chatjax.ckpt import manifest as manifest_lib
 from chatjax.cli import flagset
-from chatjax.models import registry
+from chatjax.models import local
 
 USAGE = 'chatjax models'
+_ACTIONS = ('show', 'verify', 'remove')
 
 
 def define(values: flags.FlagValues) -> None:
@@ -24,39 +22,38 @@ def define(values: flags.FlagValues) -> None:
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   del values
-  flagset.refuse(arguments)
+  if arguments:
+    near = flagset.nearest(arguments[0], _ACTIONS)
+    raise flagset.UsageError(
+      f'Unexpected argument {arguments[0]!r}; chatjax models lists, and there'
+      f' are chatjax models {", ".join(_ACTIONS)}.{near}'
+    )
   home = home_lib.home()
   rows = [('ID', 'TITLE', 'SIZE', 'LICENCE', 'FETCHED', 'CONVERTED')]
-  rows += [_row(entry, home) for entry in registry.REGISTRY.values()]
+  rows += [_row(item, home) for item in local.items(home)]
   widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
   for row in rows:
     cells = [f'{x:{width}}' for x, width in zip(row, widths, strict=True)]
     print('  '.join(cells).rstrip())
   print(f'\nKept in {home} (CHATJAX_HOME chooses another folder).')
+  print(
+    '--model takes an id, the path of a GGUF file or folder, or owner/name on'
+    ' the Hugging Face hub.'
+  )
   return 0
 
 
-def _row(entry: registry.Entry, home: pathlib.Path) -> tuple[str, ...]:
-  source = entry.source
-  weights = home / 'weights' / source.filename
-  is_fetched = weights.is_file() and weights.stat().st_size == source.size
-  return (
-    entry.id,
-    entry.title,
-    f'{source.size / 1e6:.0f} MB',
-    source.licence.id,
-    'yes' if is_fetched else 'no',
-    ', '.join(_converted(source, home)) or 'no',
-  )
-
-
-def _converted(source: fetch.Source, home: pathlib.Path) -> list[str]:
-  """The forms of the weights of which a whole checkpoint is there."""
-  found = []
-  for storage in config_lib.STORAGES:
-    manifest = manifest_lib.Manifest(
-      source=source.filename, sha256=source.sha256, dtype=storage
+def _row(item: local.Item, home: pathlib.Path) -> tuple[str, ...]:
+  is_here = item.path.exists()
+  if item.entry is not None:
+    is_here = item.path.is_file() and (
+      item.path.stat().st_size == item.entry.source.size
     )
-    if manifest.is_complete(manifest.folder(home / 'checkpoints')):
-      found.append(storage)
-  return found
+  return (
+    item.id,
+    item.title,
+    f'{item.size() / 1e6:.0f} MB',
+    item.entry.source.licence.id if item.entry else '-',
+    'yes' if is_here else 'no',
+    ', '.join(local.converted(item, home)) or 'no',
+  )

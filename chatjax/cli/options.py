@@ -11,8 +11,13 @@ from chatjax import config_file
 from chatjax import types
 from chatjax.chat.parsers import formats
 from chatjax.cli import flagset
-from chatjax.models import registry
+from chatjax.models import locate
 
+_MODEL = (
+  'Id of a model (chatjax models lists them), path of a GGUF file or of a'
+  ' folder with config.json and safetensors, or owner/name[@revision] on the'
+  ' Hugging Face hub.'
+)
 _ENGINE_FLAGS = ('dtype', 'cache_dtype', 'max_rows', 'context')
 
 
@@ -27,7 +32,7 @@ def define(
   """
   engine = config_lib.EngineConfig()
   flags.DEFINE_string(
-    'model', None, f'Id of a model. Default: {model}.', flag_values=values
+    'model', None, f'{_MODEL} Default: {model}.', flag_values=values
   )
   flags.DEFINE_string(
     'config', None, 'A Python file with get_config(), as in configs/.',
@@ -61,10 +66,34 @@ def define(
     f'Tokens of prompt and answer together. Default: {engine.context}.',
     flag_values=values,
   )  # fmt: skip
+  flags.DEFINE_list(
+    'mesh', None, 'Devices that run the model together, as in model=8 or'
+    ' data=2,model=4 (axes: data, expert, model). Default: one device.',
+    flag_values=values,
+  )  # fmt: skip
   flags.DEFINE_boolean(
     'accept_license', False, 'Accepts the terms of the weights, where they'
     ' have to be accepted; they are shown without it.', flag_values=values,
   )  # fmt: skip
+
+
+def define_processes(values: flags.FlagValues) -> None:
+  """Adds --distributed, --coordinator, --num_processes and --process_id."""
+  flags.DEFINE_boolean(
+    'distributed', False, 'Runs with other processes, which SLURM, a TPU pod or'
+    ' another manager that jax knows has started; --mesh spans them all.',
+    flag_values=values,
+  )  # fmt: skip
+  flags.DEFINE_string(
+    'coordinator', None, 'HOST:PORT of process 0, for processes that no manager'
+    ' starts; wants --num_processes and --process_id too.', flag_values=values,
+  )  # fmt: skip
+  flags.DEFINE_integer(
+    'num_processes', None, 'How many there are.', flag_values=values
+  )
+  flags.DEFINE_integer(
+    'process_id', None, 'Which one this is, from 0.', flag_values=values
+  )
 
 
 def define_store(values: flags.FlagValues) -> None:
@@ -93,13 +122,14 @@ def config(values: flags.FlagValues) -> config_lib.Config:
     for name in _ENGINE_FLAGS
     if values[name].value is not None
   ]
+  overrides += [f'engine.mesh.{size}' for size in values['mesh'].value or ()]
   try:
     made = config_lib.Config()
     if values['config'].value is not None:
       made = config_file.load_config(values['config'].value)
     # At once: two may be valid only together.
     made = config_file.apply_overrides(made, overrides)
-    registry.get(made.model)
+    locate.check(made.model)
     if made.output_format is not None:
       formats.get(made.output_format)
   except types.ChatjaxError as error:

@@ -13,10 +13,11 @@ from rich import text as text_lib
 
 _TITLES = {
   'fetching': 'Fetching the weights',
+  'checking': 'Checking the weights',
   'converting': 'Converting the weights',
   'compiling': 'Compiling',
 }
-_BYTES = 'fetching'
+_BYTES = ('fetching', 'checking')
 _COMPILING = 'compiling'
 # A program that is found compiled is here sooner, on a busy machine too.
 _PATIENCE_S = 5.0
@@ -124,10 +125,10 @@ class Bars:
       if not self._tasks:
         self._progress.start()
       if not self._console.is_terminal:
-        size = f' ({filesize.decimal(total)})' if what == _BYTES else ''
+        size = f' ({filesize.decimal(total)})' if what in _BYTES else ''
         self._console.print(f'{_TITLES[what]}{size} ...')
       self._tasks[what] = self._progress.add_task(
-        _TITLES[what], total=total, is_bytes=what == _BYTES
+        _TITLES[what], total=total, is_bytes=what in _BYTES
       )
     return self._tasks[what]
 

@@ -15,6 +15,7 @@ from chatjax.chat import session as session_lib
 from chatjax.cli import flagset
 from chatjax.cli import loading
 from chatjax.cli import options
+from chatjax.cli import processes
 from chatjax.protocol import limits as limits_lib
 from chatjax.serve import server
 from chatjax.serve import timeouts as timeouts_lib
@@ -30,6 +31,7 @@ _SERVE_FLAGS = (
 def define(values: flags.FlagValues) -> None:
   options.define(values)
   options.define_store(values)
+  options.define_processes(values)
   defaults = config_lib.ServeConfig()
   flags.DEFINE_string(
     'host', None, f'Address to listen on. Default: {defaults.host}.',
@@ -68,6 +70,10 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   serve = options.serve_config(
     config, **{name: values[name].value for name in _SERVE_FLAGS}
   )
+  accept = values['accept_license'].value
+  if not processes.start(values):
+    # It ends when the leading process lets it go.
+    loading.load(config, accept_license=accept)
   # Until the server takes it over.
   signal.signal(signal.SIGTERM, lambda *unused: sys.exit(0))
   api_keys = keys(os.environ.get(_KEY_VARIABLE, ''))
@@ -82,9 +88,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     serve.host, serve.port, is_guarded=bool(api_keys) or allow_public
   )
   with listener:
-    session = loading.load(
-      config, accept_license=values['accept_license'].value
-    )
+    session = loading.load(config, accept_license=accept)
     try:
       print(_ready_line(session, listener), flush=True)
       limits = limits_lib.Limits(max_n=serve.max_n)

@@ -68,9 +68,9 @@ def ask(
 def main() -> int:
   """The other process: reads what is asked from stdin, prints the record."""
   asked = json.loads(sys.stdin.read())
-  config = config_lib.Config(
-    model=asked['model'], engine=config_lib.EngineConfig(**asked['engine'])
-  )
+  mesh = config_lib.MeshConfig(**asked['engine'].pop('mesh'))
+  engine = config_lib.EngineConfig(**asked['engine'], mesh=mesh)
+  config = config_lib.Config(model=asked['model'], engine=engine)
   try:
     session = loading.load(config, accept_license=asked['accept_license'])
     plan = plan_for(session, config.engine, asked['seed'])

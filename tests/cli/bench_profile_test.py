@@ -47,6 +47,7 @@ def test_holders_are_not_counted_again():
   assert set(sums.values()) == {0.0}
 
 
+@pytest.mark.slow
 def test_a_profile_of_the_tiny_model(tmp_path):
   config = dataclasses.replace(tiny.ENGINE, max_rows=2)
   engine = engine_lib.Engine(tiny.weights('llama', 'int8'), config)

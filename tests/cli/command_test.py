@@ -19,6 +19,7 @@ from chatjax.ckpt import manifest as manifest_lib
 from chatjax.cli import flagset
 from chatjax.cli import main
 from chatjax.cli import serve as serve_lib
+from chatjax.models import locate
 from chatjax.models import registry
 from chatjax.serve import timeouts as timeouts_lib
 from chatjax.store import opening
@@ -64,7 +65,7 @@ def test_help_of_a_command_is_its_own(name, fake):
   assert ('--port=N' in out) == (name == 'serve')
   assert ('--temperature=X' in out) == (name == 'chat')
   assert ('--dtype=int8|bfloat16|float32' in out) == (
-    name in ('chat', 'serve', 'bench', 'verify', 'replay')
+    name in ('chat', 'serve', 'bench', 'verify', 'replay', 'convert')
   )
   assert 'jax_' not in out
   assert 'repeat this option' not in out
@@ -217,7 +218,7 @@ def test_the_unexpected_is_one_sentence(fake, monkeypatch, is_developer):
   def fail(*unused, **more):
     raise RuntimeError('first line\nsecond line.')
 
-  monkeypatch.setattr(registry, 'get', fail)
+  monkeypatch.setattr(locate, 'check', fail)
   code, out, err = fake('', 'chat', 'x')
   assert (code, out) == (1, '')
   *before, last = err.splitlines(keepends=True)
