@@ -21,13 +21,14 @@ from chatjax.testing import byte_tokenizer
 from chatjax.testing import tiny
 from tests import pages
 from tests.interface import tiny_chat
+from tests.models import folders
 from tests.serve import harness
 
 README = pages.ROOT / 'README.md'
 DOCS = sorted((pages.ROOT / 'docs').glob('*.md'))
 ALL = [README, pages.ROOT / 'WORKSPACE.md', *DOCS]
-# Run elsewhere, with what their clients need: tests/clients, tests/serve.
-ELSEWHERE = {'clients', 'completions'}
+# Run elsewhere, with what they need: tests/clients, tests/serve, tests/cli.
+ELSEWHERE = {'clients', 'completions', 'processes'}
 RUN = [
   path
   for path in [README, *DOCS]
@@ -152,6 +153,16 @@ def test_every_case_has_a_test():
   assert page.read_text() == tests['render'](), (
     'run python scripts/make_case_table.py'
   )
+
+
+def test_every_family_is_in_the_table():
+  names = set(script('make_family_table')['MODELS'])
+  page = (pages.ROOT / 'docs' / 'models.md').read_text()
+  rows = [line.split(' | ') for line in page.splitlines() if 'of 16 |' in line]
+  assert names == {row[1].strip('`') for row in rows} == set(folders.ALL)
+  for row in rows:
+    assert max(float(row[3]), float(row[4])) < 1e-5, row
+    assert row[5] == '16 of 16 |', row
 
 
 def script(name):
