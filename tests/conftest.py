@@ -26,7 +26,7 @@ if _COMPILED not in os.environ:
   os.environ[_COMPILED] = tempfile.mkdtemp(prefix='chatjax-compiled-')
   atexit.register(shutil.rmtree, os.environ[_COMPILED], ignore_errors=True)
 jax.config.update('jax_compilation_cache_max_size', 4 * 2**30)  # locks it
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 if 'CHATJAX_TEST_DEVICES' not in os.environ:
   jax.config.update('jax_compilation_cache_dir', os.environ[_COMPILED])
@@ -36,6 +36,13 @@ def pytest_addoption(parser):
   parser.addoption(
     '--all', action='store_true', help='run the tests marked slow too'
   )
+
+
+def pytest_configure(config):
+  # The quick run compiles without most of XLA's optimizations, which is most of
+  # its time. Real models and --all run what the product runs.
+  if not config.getoption('--all') and 'CHATJAX_TEST_DEVICES' not in os.environ:
+    jax.config.update('jax_disable_most_optimizations', True)
 
 
 def pytest_collection_modifyitems(config, items):

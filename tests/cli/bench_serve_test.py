@@ -304,5 +304,5 @@ def test_requests_are_sent_when_they_arrive():
   want = bench_serve_load.arrivals(8, load)
   for answer, after_s in zip(run.answers, want, strict=True):
     assert answer.error is None
-    assert 0 <= answer.start_s - begin_s - after_s < 0.1
+    assert 0 <= answer.start_s - begin_s - after_s < 0.5
   assert run.duration_s >= want[-1]

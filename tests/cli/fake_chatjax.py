@@ -5,6 +5,7 @@
 An empty TEXT repeats the last message, and the seed, as the answer.
 """
 
+import signal
 import sys
 from unittest import mock
 

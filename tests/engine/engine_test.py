@@ -24,7 +24,7 @@ from tests.engine.asking import start
   scope='module',
   params=[
     'gemma3',
-    'qwen2',
+    pytest.param('qwen2', marks=pytest.mark.slow),
     pytest.param('llama', marks=pytest.mark.slow),
   ],
 )

@@ -16,7 +16,7 @@ from tests.engine.asking import run
 from tests.engine.asking import start
 
 # One pool of pages, and two: Gemma 3 has sliding windows.
-FAMILIES = ['gemma3', 'qwen2']
+FAMILIES = ['gemma3', pytest.param('qwen2', marks=pytest.mark.slow)]
 STEM = tuple(range(40, 90))
 
 

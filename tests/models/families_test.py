@@ -19,7 +19,16 @@ from tests.models import folders
 TOLERANCE = 1e-5
 
 
-@pytest.fixture(params=sorted(folders.ALL))
+# What differs most. All of them are in --all.
+QUICK = {'gemma2', 'gpt_oss', 'llama', 'qwen3_moe'}
+
+
+@pytest.fixture(
+  params=[
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in sorted(folders.ALL)
+  ]
+)
 def name(request):
   return request.param
 

@@ -35,10 +35,8 @@ def compile_and_run(
   )
 
 
-@pytest.mark.parametrize(
-  'sanitizer',
-  ['address,undefined', pytest.param('thread', marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('sanitizer', ['address,undefined', 'thread'])
 def test_all_paths_and_pools_agree(tmp_path, sanitizer):
   flags = (f'-fsanitize={sanitizer}', '-fno-sanitize-recover=all')
   empty = tmp_path / 'empty.cc'

@@ -112,7 +112,9 @@ def test_greedy_tokens_are_scored_as_greedy(served):
 
 @pytest.mark.parametrize('prompt', [[65], ''])
 def test_a_prompt_of_one_token(served, prompt):
-  answer = ask(served, prompt, echo=True, logprobs=1, max_tokens=1)
+  answer = ask(
+    served, prompt, echo=True, logprobs=1, max_tokens=1, ignore_eos=True
+  )
   told = answer['choices'][0]['logprobs']
   assert told['token_logprobs'][0] is None
   assert len(told['tokens']) == 2
