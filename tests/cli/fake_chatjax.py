@@ -57,4 +57,6 @@ def run(text, pause_s, arguments):
 
 
 if __name__ == '__main__':
+  # A background job of a shell ignores it, and so would what the job starts.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   sys.exit(run(sys.argv[1], float(sys.argv[2]), sys.argv[3:]))
