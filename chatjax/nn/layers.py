@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from chatjax.nn import grouped
 from chatjax.nn import param
 from chatjax.nn import quant
+from chatjax.nn import sharding
 
 
 class Linear(nn.Module):
@@ -98,6 +99,7 @@ class Table(nn.Module):
   vocab_size: int
   embed_dim: int
   dtype: str
+  layout: sharding.Layout | None = None
 
   def setup(self):
     spec = param.ParamSpec(
@@ -109,7 +111,9 @@ class Table(nn.Module):
 
   def lookup(self, ids_T: jax.Array) -> jax.Array:
     """Returns f32[T, D]."""
-    return quant.take_rows(self.w, ids_T)
+    if self.layout is None:
+      return quant.take_rows(self.w, ids_T)
+    return self.layout.take_rows(self.w, ids_T)
 
   def score(self, x_TD: jax.Array, live: quant.Live | None = None) -> jax.Array:
     """Returns logits f32[T, V]."""

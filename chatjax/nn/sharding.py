@@ -19,6 +19,7 @@ from typing import Any
 
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from chatjax import config as config_lib
@@ -146,6 +147,30 @@ class Layout:
   def whole(self, x: jax.Array) -> jax.Array:
     """Gathers what is split."""
     return jax.lax.with_sharding_constraint(x, self.replicated)
+
+  def take_rows(self, table_VD: quant.Weight, ids_T: jax.Array) -> jax.Array:
+    """Looks rows of a table up that is split along the vocabulary: f32[T, D].
+
+    Each device looks up what it holds, and the rest are zeros: so the sum has
+    the bits of the row. Left to itself, the partitioner gathers the table.
+    """
+    if self.sizes['heads'] * self.sizes['copies'] == 1:
+      return quant.take_rows(table_VD, ids_T)
+
+    def take_own(own_VD, ids_T):
+      ids_T = ids_T - jax.lax.axis_index(_MODEL) * own_VD.shape[0]
+      is_own_T = (ids_T >= 0) & (ids_T < own_VD.shape[0])
+      rows_TD = quant.take_rows(own_VD, jnp.where(is_own_T, ids_T, 0))
+      return jax.lax.psum(jnp.where(is_own_T[:, None], rows_TD, 0.0), _MODEL)
+
+    return jax.shard_map(
+      take_own,
+      mesh=self.mesh,
+      in_specs=(PartitionSpec(_MODEL), PartitionSpec()),
+      out_specs=PartitionSpec(),
+      axis_names=set(_MODEL),
+      check_vma=False,
+    )(table_VD, ids_T)
 
   def _sharding(self, spec: PartitionSpec) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(self.mesh, spec)

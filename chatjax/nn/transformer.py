@@ -129,7 +129,7 @@ class Transformer:
   @property
   def _table(self) -> layers.Table:
     cfg = self.config
-    return layers.Table(cfg.vocab_size, cfg.embed_dim, self.dtype)
+    return layers.Table(cfg.vocab_size, cfg.embed_dim, self.dtype, self.layout)
 
   @property
   def _final_norm(self) -> layers.RMSNorm:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from chatjax import config as config_lib
+from chatjax.nn import quant
 from chatjax.nn import sharding
 from chatjax.nn import transformer
 from chatjax.testing import tiny
@@ -141,3 +142,20 @@ def test_rows_that_cannot_be_split_stay_whole():
   odd, even = (jax.jit(layout.spread)(jnp.zeros(n)).sharding for n in (3, 4))
   assert odd.is_fully_replicated
   assert not even.is_fully_replicated
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'int8_channel'])
+def test_rows_of_a_split_table_are_sent_and_not_the_table(dtype):
+  config = tiny.weights('llama', 'float32', vocab_size=264).config
+  layout = sharding.layout(MESHES['data=2,model=4'], config)
+  model = transformer.Transformer(config, dtype, layout)
+  boxed = jax.eval_shape(model.init_boxed, jax.random.key(0))
+  table = jax.jit(model.init)(jax.random.key(0))['embed']['w']
+  ids = np.array([0, 65, 66, 131, 132, 263, 7], np.int32)
+  split = jax.device_put(table, layout.params(boxed)['embed']['w'])
+  program = jax.jit(layout.take_rows).lower(split, ids).compile()
+  assert 'all-gather' not in program.as_text()
+  np.testing.assert_array_equal(
+    np.asarray(program(split, ids)).view(np.int32),
+    np.asarray(quant.take_rows(table, ids)).view(np.int32),
+  )
