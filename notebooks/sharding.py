@@ -1,0 +1,267 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A model on eight devices
+#
+# Models that are too large for one accelerator are split over several. What
+# is split how can be tried without any: XLA shares out one CPU as eight fake
+# devices, which hold their own pieces of each array and exchange them as real
+# ones do. The model here is tiny and its weights are random, since only where
+# they lie is of interest; nothing is fetched.
+#
+# The number of devices has to be said before jax starts.
+
+# %%
+import os
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['JAX_NUM_CPU_DEVICES'] = '8'
+
+import pathlib
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+import chatjax
+from chatjax import config
+from chatjax.nn import sharding
+from chatjax.nn import transformer
+from chatjax.testing import hub_folder
+
+print(*jax.devices(), sep='\n')
+
+# %% [markdown]
+# ## The sizes, and a mesh
+#
+# Two layers, four query heads in two groups of two, each group with one
+# key/value head. The mesh has two axes: `model=4` splits heads, MLPs and
+# vocabulary into four, `data=2` splits the rows of a step into two and keeps
+# all weights in both halves.
+
+# %%
+sizes = config.ModelConfig(
+  vocab_size=272,
+  num_layers=2,
+  embed_dim=32,
+  num_heads=4,
+  num_kv_heads=2,
+  head_dim=16,
+  mlp_dim=48,
+  max_context=512,
+)
+mesh = config.MeshConfig(model=4, data=2)
+layout = sharding.layout(mesh, sizes)
+print(layout.sizes)
+
+# %% [markdown]
+# Four devices along `model`, but two key/value heads: so this axis is two in
+# truth, `heads` and `copies`. Each key/value head is on two devices, which do
+# half of its query heads each.
+#
+# Every parameter names its axes where it is declared, and one table says along
+# which axis of the mesh each name is split:
+
+# %%
+for axis, split in sharding.TABLE.items():
+  print(f'{axis:9} {" and ".join(split) or "(whole everywhere)"}')
+
+# %% [markdown]
+# ## Where the parameters lie
+#
+# `init_boxed` makes parameters with the names of their axes,
+# `layout.params` turns these into shardings, and `sharding.put` puts the
+# numbers there.
+
+# %%
+single = transformer.Transformer(sizes, 'float32')
+split = transformer.Transformer(sizes, 'float32', layout)
+params = single.init(jax.random.key(0))
+boxed = jax.eval_shape(single.init_boxed, jax.random.key(0))
+on_mesh = sharding.put(params, layout.params(boxed))
+
+print('The table of the vocabulary [272, 32], by tokens:')
+jax.debug.visualize_array_sharding(on_mesh['embed']['w'])
+
+# %%
+print('What leads out of an MLP [32, 48], by its inner width:')
+jax.debug.visualize_array_sharding(on_mesh['layer_0']['mlp']['down']['w'])
+
+# %% [markdown]
+# "CPU 0,4" is one piece in both halves of `data`. The visualizer draws one or
+# two dimensions; of the others, the piece of one device says as much.
+
+# %%
+for path, array in jax.tree.leaves_with_path(on_mesh['layer_0']):
+  name = jax.tree_util.keystr(path, simple=True, separator='.')
+  piece = array.sharding.shard_shape(array.shape)
+  print(f'{name:14} {array.shape!s:18} one device: {piece!s:18}')
+
+# %% [markdown]
+# ## The same function
+#
+# The forward pass is the one of a single device; XLA's partitioner adds what
+# the devices have to tell one another. It can be read in the compiled program.
+
+# %%
+tokens_T = jnp.arange(2, 130, dtype=jnp.int32)
+compiled = jax.jit(split.dense).lower(on_mesh, tokens_T).compile()
+program = compiled.as_text()
+for collective in ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all'):
+  print(f'{collective:15} {program.count(f" {collective}(")}')
+
+logits_TV = compiled(on_mesh, tokens_T)
+reference_TV = jax.jit(single.dense)(params, tokens_T)
+error = np.abs(np.asarray(logits_TV) - np.asarray(reference_TV)).max()
+largest = np.abs(np.asarray(reference_TV)).max()
+print(f'largest logit {largest:.2f}, largest difference {error:.1e}')
+
+# %% [markdown]
+# One sum over the devices for each attention, one for each MLP, one for the
+# lookup in the split table: what is expected of tensor parallelism.
+#
+# ## Memory
+#
+# Shapes alone say what a device has to hold, so this also works for a model
+# that no machine here could load. The sizes are those of Llama 3.1 8B.
+
+# %%
+llama = config.ModelConfig(
+  vocab_size=128_256,
+  num_layers=32,
+  embed_dim=4096,
+  num_heads=32,
+  num_kv_heads=8,
+  head_dim=128,
+  mlp_dim=14_336,
+  max_context=131_072,
+  tie_embeddings=False,
+)
+large = transformer.Transformer(llama, 'bfloat16')
+shapes = jax.eval_shape(large.init_boxed, jax.random.key(0))
+whole = large.abstract_params()
+
+
+def gigabytes_per_device(num_devices):
+  if num_devices == 1:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(whole)) / 1e9
+  placed = sharding.layout(config.MeshConfig(model=num_devices), llama)
+  pieces = jax.tree.map(
+    lambda x, s: np.prod(s.shard_shape(x.shape)) * x.dtype.itemsize,
+    whole,
+    placed.params(shapes),
+  )
+  return sum(jax.tree.leaves(pieces)) / 1e9
+
+
+counts = [1, 2, 4, 8]
+gigabytes = [gigabytes_per_device(count) for count in counts]
+
+figure, axes = plt.subplots(figsize=(6, 3), layout='constrained')
+bars = axes.bar([str(count) for count in counts], gigabytes)
+axes.bar_label(bars, fmt='%.2f')
+axes.axhline(16, color='tab:red', linestyle=':', label='16 GB, a small TPU')
+axes.margins(y=0.15)
+axes.set_xlabel('devices along `model`')
+axes.set_ylabel('GB of weights per device')
+axes.set_title('Llama 3.1 8B in bfloat16')
+axes.legend()
+# %% [markdown]
+# ## A chat on the mesh
+#
+# `chatjax.load` takes the mesh as a field of its config. We write a model of
+# the sizes above to a folder, as one from the hub would lie there, and load it
+# once on one device and once on eight.
+
+# %%
+folder = pathlib.Path(tempfile.mkdtemp()) / 'tiny'
+hub_folder.write(folder)
+engine = {
+  'dtype': 'float32',
+  'max_rows': 4,
+  'context': 128,
+  'chunk': 32,
+  'page_size': 16,
+}
+one = chatjax.load(str(folder), **engine)
+eight = chatjax.load(str(folder), mesh=mesh, **engine)
+print('one device:   ', one.system_fingerprint)
+print('eight devices:', eight.system_fingerprint)
+
+# %%
+messages = [{'role': 'user', 'content': 'Where do you live?'}]
+greedy = {'temperature': 0, 'max_tokens': 40, 'ignore_eos': True}
+asked = {**greedy, 'logprobs': True, 'return_token_ids': True}
+
+
+def ask(model, **fields):
+  choice = model.chat(messages, **asked | fields).choices[0]
+  told = [entry.logprob for entry in choice.logprobs.content]
+  return choice.token_ids, np.array(told, np.float32)
+
+
+ids_1, logprobs_1 = ask(one)
+ids_8, logprobs_8 = ask(eight)
+print(ids_1)
+print(ids_8)
+
+# %% [markdown]
+# The tokens are the same. The log-probabilities are not quite: eight devices
+# add up in another order.
+
+# %%
+figure, axes = plt.subplots(figsize=(7, 2.8), layout='constrained')
+axes.stem(np.abs(logprobs_8 - logprobs_1))
+axes.ticklabel_format(axis='y', scilimits=(0, 0))
+axes.set_xlabel('token of the answer')
+axes.set_ylabel('difference (nats)')
+axes.set_title('Log-probabilities on eight devices less those on one')
+# %% [markdown]
+# So another mesh is another fingerprint, and the seed contract is kept for each
+# of them: the same request gives the same bits, alone or in a crowd.
+
+# %%
+seeded = {'seed': 7, 'temperature': 1.0}
+alone = ask(eight, **seeded)
+crowd = [
+  eight.stream(messages, seed=s, max_tokens=60, ignore_eos=True)
+  for s in range(3)
+]
+for stream in crowd:
+  next(iter(stream))  # they are all under way now
+among = ask(eight, **seeded)
+for stream in crowd:
+  stream.close()
+
+# %% [markdown]
+# ## The claims
+
+# %%
+assert len(jax.devices()) == 8
+table = on_mesh['embed']['w']
+assert table.sharding.shard_shape(table.shape) == (272 // 4, 32)
+assert program.count(' all-reduce(') == 2 * sizes.num_layers + 1
+assert error < 1e-5 * largest
+assert gigabytes[3] < 0.13 * gigabytes[0]
+
+assert ids_8 == ids_1
+assert np.abs(logprobs_8 - logprobs_1).max() < 1e-4
+assert eight.system_fingerprint != one.system_fingerprint
+
+assert among[0] == alone[0]
+assert among[1].view(np.int32).tolist() == alone[1].view(np.int32).tolist()
+
+one.close()
+eight.close()
