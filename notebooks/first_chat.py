@@ -39,7 +39,7 @@ print(model.model_id, model.system_fingerprint)
 
 # %%
 messages = [
-  {'role': 'user', 'content': 'In one sentence: why is the sky blue?'}
+  {'role': 'user', 'content': 'In two sentences: why is the sky blue?'}
 ]
 answer = model.chat(messages, seed=7, max_tokens=48)
 print(answer.choices[0].message.content)

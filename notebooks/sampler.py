@@ -214,14 +214,10 @@ crowd = draw_many(
   stack(*(params() if b == ROW else theirs for b in range(B))),
   jnp.stack([keys.choice_key(2024 if b == ROW else b, 0) for b in range(B)]),
 )
-for step in range(3):
-  for name, told in (('alone', said[step]), ('in the crowd', None)):
-    token, logprob = (
-      (told.token, told.logprob)
-      if told
-      else (crowd.token[step, ROW], crowd.logprob[step, ROW])
-    )
-    print(f'step {step}, {name:12}: {words[int(token)]:6} {float(logprob):.9f}')
+for step in range(4):
+  told, same = said[step], crowd.token[step, ROW]
+  print(f'step {step}: alone {words[int(told.token)]!r},', end=' ')
+  print(f'in the crowd {words[int(same)]!r}')
 
 # %% [markdown]
 # ## The claims
