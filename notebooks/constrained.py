@@ -35,8 +35,8 @@ model = chatjax.load('qwen2.5-coder-0.5b-instruct')
 # %% [markdown]
 # ## Asked in words
 #
-# Ten draws at a high temperature, and how many of them are the JSON that was
-# asked for.
+# Eight draws, and how many of them are the JSON that was asked for, to a program
+# that reads it.
 
 # %%
 prompt = (
@@ -44,7 +44,7 @@ prompt = (
   '"population" (an integer) and "is_capital" (true or false). JSON only.'
 )
 messages = [{'role': 'user', 'content': prompt}]
-asked = {'seed': 7, 'n': 8, 'temperature': 1.3, 'max_tokens': 64}
+asked = {'seed': 7, 'n': 8, 'max_tokens': 64}
 
 
 def problem(text):
@@ -70,7 +70,7 @@ print(collections.Counter(problem(text) or 'fine' for text in texts))
 # %% [markdown]
 # ## Held to a schema
 #
-# `response_format` takes a JSON schema. The same seeds, the same temperature.
+# `response_format` takes a JSON schema. The same seed, the same draws.
 
 # %%
 schema = {
@@ -94,7 +94,7 @@ cities = [json.loads(choice.message.content) for choice in held.choices]
 
 # %% [markdown]
 # A form is no knowledge: what stands in the fields is as right or wrong as the
-# model is, and more so at this temperature.
+# model is.
 #
 # ## What the grammar does to the probabilities
 #
@@ -107,7 +107,6 @@ told = {
   mode: model.chat(
     messages,
     seed=7,
-    temperature=1.0,
     max_tokens=64,
     response_format=form,
     logprobs=True,
@@ -131,34 +130,39 @@ axes.legend()
 #
 # `structured_outputs` takes plain lists, regular expressions and grammars.
 # With `choice` the model becomes a classifier, and the probability of a class
-# can be read off the answer: within the grammar, at temperature 1.
+# can be read off its draws: within the grammar, at temperature 1. (Half a
+# billion parameters are few: not all of these are judged well.)
 
 # %%
 reviews = [
   'Wonderful! I would buy it again at once.',
-  'It does what it says, nothing more.',
   'It broke on the first day and nobody answers the phone.',
   'Not bad at all, to my surprise.',
+  'I want my money back.',
 ]
-classes = ['positive', 'neutral', 'negative']
+classes = ['positive', 'negative']
 
 
 def classify(review):
-  """Probability of each class: all are drawn from, few draws are needed."""
-  question = f'Is this review positive, neutral or negative? "{review}"'
+  """Probability of each class that was drawn."""
+  question = f'Review: "{review}"\nSentiment (positive or negative):'
   answer = model.chat(
     [{'role': 'user', 'content': question}],
     seed=7,
     n=8,
-    max_tokens=8,
     structured_outputs={'choice': classes},
     logprobs=True,
     logprobs_mode='sampled',
   )
+  # One word can be spelled by several rows of tokens: their sum is its own.
+  spelled = {
+    tuple(x.token for x in choice.logprobs.content): choice
+    for choice in answer.choices
+  }
   found = dict.fromkeys(classes, 0.0)
-  for choice in answer.choices:
+  for choice in spelled.values():
     total = sum(x.logprob for x in choice.logprobs.content)
-    found[choice.message.content] = math.exp(total)
+    found[choice.message.content] += math.exp(total)
   return found
 
 
@@ -166,14 +170,15 @@ probabilities = [classify(review) for review in reviews]
 
 figure, axes = plt.subplots(figsize=(9, 2.8), layout='constrained')
 left = np.zeros(len(reviews))
-for name, color in zip(classes, ('C2', 'C7', 'C3'), strict=True):
+for name in classes:
   width = np.array([each[name] for each in probabilities])
-  axes.barh(reviews, width, left=left, color=color, label=name)
+  axes.barh(range(len(reviews)), width, left=left, label=name)
   left += width
+axes.set_yticks(range(len(reviews)), reviews)
 axes.invert_yaxis()
 axes.set_xlim(0, 1)
-axes.set_xlabel('probability (white: a class that was not drawn)')
-axes.legend(loc='upper center', bbox_to_anchor=(0.3, 1.2), ncols=3)
+axes.set_xlabel('probability (white: what was not drawn)')
+figure.legend(loc='outside upper right', ncols=2)
 # %% [markdown]
 # ## Patterns and grammars
 #
@@ -232,9 +237,9 @@ except types.RequestError as error:
 # %% [markdown]
 # ## The claims
 #
-# In words, at this temperature, not every answer was what was asked for; under
-# the schema every one is. The mode of the log-probabilities changed no token.
-# And a seed is a seed under a grammar too.
+# Asked in words, not every answer could be read; under the schema every one can.
+# The mode of the log-probabilities changed no token. And a seed is a seed under
+# a grammar too.
 
 
 # %%
@@ -259,7 +264,9 @@ assert sum(map(lambda x: x.logprob, sampled.logprobs.content)) > sum(
   map(lambda x: x.logprob, raw.logprobs.content)
 )
 for each in probabilities:
-  assert 0.5 < sum(each.values()) < 1 + 1e-5
+  assert sum(each.values()) < 1 + 1e-5
+best = [max(each, key=each.get) for each in probabilities]
+assert best[:2] == ['positive', 'negative']
 for choice in sums.choices:
   if choice.finish_reason == 'stop':
     assert choice.message.content.count(' = ') == 1
