@@ -35,8 +35,8 @@ model = chatjax.load('qwen2.5-coder-0.5b-instruct')
 # %% [markdown]
 # ## Asked in words
 #
-# Eight draws, and how many of them are the JSON that was asked for, to a program
-# that reads it.
+# Eight draws, and how many of them a program could read as the JSON that was
+# asked for.
 
 # %%
 prompt = (
@@ -237,9 +237,9 @@ except types.RequestError as error:
 # %% [markdown]
 # ## The claims
 #
-# Asked in words, not every answer could be read; under the schema every one can.
-# The mode of the log-probabilities changed no token. And a seed is a seed under
-# a grammar too.
+# Asked in words, not every answer could be read; under the schema every one
+# can. The mode of the log-probabilities changed no token. And a seed is a seed
+# under a grammar too.
 
 
 # %%
