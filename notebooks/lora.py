@@ -220,7 +220,7 @@ def hub_tensors(params):
   made = {}
   for layer in adapted:
     w = {name: np.asarray(w) for (_, name), w in weights_of(params[layer])}
-    G, H, D = w['qkv'].shape[1] - 2, *w['qkv'].shape[2:]
+    G, D = w['qkv'].shape[1] - 2, w['qkv'].shape[-1]
     number = layer.removeprefix('layer_')
     attn = f'model.layers.{number}.self_attn'
     mlp = f'model.layers.{number}.mlp'
