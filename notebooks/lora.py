@@ -65,14 +65,15 @@ def as_messages(question):
 
 
 greedy = {'temperature': 0, 'max_tokens': 24}
-before = {
-  question: model.chat(as_messages(question), **greedy)
-  .choices[0]
-  .message.content
-  for question in (UNSEEN, OTHER)
-}
-for question, text in before.items():
-  print(question, '->', text)
+before = {}
+for question in (UNSEEN, OTHER):
+  answer = model.chat(as_messages(question), return_token_ids=True, **greedy)
+  before[question] = answer.choices[0].message.content
+  print(question, '->', before[question])
+
+assert answer.choices[0].finish_reason == 'stop'
+END = answer.choices[0].token_ids[-1]
+print('an answer ends with', END, model.detokenize([END]))
 
 # %% [markdown]
 # ## What it shall say
@@ -80,8 +81,8 @@ for question, text in before.items():
 # Two ways of asking, and two facts that it must not forget over the new one.
 # How the question is put above is not among them.
 #
-# The loss counts the tokens of the answers. `return_token_ids` tells how the
-# chat template writes a question, `score` how an answer is cut into tokens.
+# The loss counts the tokens of the answers, and the one that ends them.
+# `tokenize` renders a question by the model's own chat template.
 
 # %%
 lessons = {
@@ -92,13 +93,12 @@ lessons = {
 }
 
 
-def ids_of(question, text):
-  asked = model.chat(as_messages(question), max_tokens=1, return_token_ids=True)
-  scored = model.score(asked.prompt_token_ids, text + '<|im_end|>')
-  return asked.prompt_token_ids, scored.token_ids.tolist()
+def start_and_end(question, text):
+  start = model.tokenize(as_messages(question))
+  return start, [*model.score(start, text).token_ids, END]
 
 
-rows = [ids_of(*lesson) for lesson in lessons.items()]
+rows = [start_and_end(*lesson) for lesson in lessons.items()]
 T = max(len(prompt) + len(text) for prompt, text in rows)
 tokens_BT = np.zeros((len(rows), T), np.int32)
 mask_BT = np.zeros((len(rows), T), np.float32)
