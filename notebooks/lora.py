@@ -306,7 +306,7 @@ print(re.sub(r'\S+/', '.../', told.stdout))
 # ## The claims
 #
 # The served model says what it was taught, also where the question was put in
-# another way, and still knows other capitals. And what is served is what was
+# another way, and not of another country. And what is served is what was
 # trained: the log-probabilities of the answers over HTTP make up the loss.
 
 # %%
@@ -316,8 +316,7 @@ for question, text in lessons.items():
   assert after[question] == text
 assert 'Onhava' not in before[UNSEEN]
 assert 'Onhava' in after[UNSEEN]
-assert 'Rome' in before[OTHER]
-assert 'Rome' in after[OTHER]
+assert 'Onhava' not in after[OTHER]
 
 of_texts = sum(
   x.logprob

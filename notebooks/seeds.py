@@ -47,8 +47,8 @@ uniform = jax.vmap(
 )
 figure, axes = plt.subplots(figsize=(8, 2.4), layout='constrained')
 for choice in (0, 1):
-  noise = uniform(keys.choice_key(seed=7, choice=choice), steps) / 2**32
-  axes.plot(steps, noise, 'o-', linewidth=0.5, label=f'choice {choice}')
+  words = np.asarray(uniform(keys.choice_key(7, choice), steps))
+  axes.plot(steps, words / 2**32, 'o-', linewidth=0.5, label=f'choice {choice}')
 axes.set_xlabel('step')
 axes.set_ylabel('uniform number')
 axes.set_title('What seed 7 draws with')
