@@ -148,6 +148,16 @@ class Layout:
     """Gathers what is split."""
     return jax.lax.with_sharding_constraint(x, self.replicated)
 
+  def by_vocabulary(self, logits_TV: jax.Array) -> jax.Array:
+    """Keeps scores where their part of the vocabulary is.
+
+    Wanted whole later on, they would otherwise be made of a table that the
+    partitioner gathers.
+    """
+    rows = PartitionSpec.UNCONSTRAINED
+    split = self._sharding(PartitionSpec(rows, _MODEL))
+    return jax.lax.with_sharding_constraint(logits_TV, split)
+
   def take_rows(self, table_VD: quant.Weight, ids_T: jax.Array) -> jax.Array:
     """Looks rows of a table up that is split along the vocabulary: f32[T, D].
 
