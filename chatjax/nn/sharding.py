@@ -148,6 +148,18 @@ class Layout:
     """Gathers what is split."""
     return jax.lax.with_sharding_constraint(x, self.replicated)
 
+  def for_pages(self, x_TKH: jax.Array) -> jax.Array:
+    """Keys or values of all rows, as each slice of `data` writes them.
+
+    The partitioner would write those of each slice apart, and gather pages.
+    """
+    by_heads = self._sharding(PartitionSpec(None, 'heads'))
+    return jax.lax.with_sharding_constraint(x_TKH, by_heads)
+
+  def pages(self, cache: cache_lib.LayerCache | None) -> Any:
+    """Keeps pages as `cache` says; None stays."""
+    return jax.lax.with_sharding_constraint(cache, self.cache(cache))
+
   def by_vocabulary(self, logits_TV: jax.Array) -> jax.Array:
     """Keeps scores where their part of the vocabulary is.
 

@@ -76,7 +76,9 @@ class Block(nn.Module):
     def before(name, x_TD):
       return norm(name)(x_TD) if cfg.pre_norms else x_TD
 
-    attn = attention.Attention(cfg, self.kind, self.dtype, name='attn')
+    attn = attention.Attention(
+      cfg, self.kind, self.dtype, self.layout, name='attn'
+    )
     h_TD, cache = attn(
       before('attn_norm', x_TD), angles, attend, cache, of_products
     )

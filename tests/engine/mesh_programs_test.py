@@ -1,4 +1,4 @@
-"""Compiled programs of a mesh send activations between devices, no weights."""
+"""Compiled programs of a mesh send activations, neither weights nor pages."""
 
 import dataclasses
 import math
@@ -38,11 +38,9 @@ CASES = [
 
 
 def planned(family, mesh, dtype):
-  """The engine's programs and the shapes of the model's weights."""
+  """The engine's programs, and the shapes of weights and pages."""
   # No product of rows has as many numbers as a weight.
-  model = dataclasses.replace(
-    tiny.CONFIGS[family], vocab_size=264, mlp_dim=136
-  )
+  model = dataclasses.replace(tiny.CONFIGS[family], vocab_size=264, mlp_dim=136)
   engine = dataclasses.replace(tiny.ENGINE, dtype=dtype, mesh=MESHES[mesh])
   layout = sharding.layout(engine.mesh, model)
   stored = sharding.on_mesh(dtype)
@@ -51,8 +49,11 @@ def planned(family, mesh, dtype):
     config=model, abstract=abstract, restore=lambda placement=None: None,
     digest='', dtype=stored,
   )  # fmt: skip
-  shapes = {x.shape for x in jax.tree.leaves(abstract) if len(x.shape) > 1}
-  return programs.plan(weights, engine, layout), shapes
+  least = engine.max_rows * model.vocab_size
+  plan = programs.plan(weights, engine, layout)
+  _, (_, cache, *_) = plan['prefill']
+  shapes = {x.shape for x in jax.tree.leaves((abstract, cache))}
+  return plan, {x for x in shapes if math.prod(x) > least}
 
 
 def sizes_sent(text):
@@ -66,13 +67,13 @@ def sizes_sent(text):
 
 
 @pytest.mark.parametrize(('family', 'mesh', 'dtype'), CASES)
-def test_no_weight_is_sent(family, mesh, dtype):
+def test_neither_weights_nor_pages_are_sent(family, mesh, dtype):
   plan, shapes = planned(family, mesh, dtype)
-  weights = {math.prod(shape): shape for shape in shapes}
+  kept = {math.prod(shape): shape for shape in shapes}
   widest = max(key for key in plan if isinstance(key, tuple))
   for key in (widest, 'prefill', 'score'):
     program, args = plan[key]
     sent = sizes_sent(program.lower(*args).compile().as_text())
-    gathered = [weights[size] for size in sent if size in weights]
+    gathered = [kept[size] for size in sent if size in kept]
     assert not gathered, key
     assert sent or key == 'score'
