@@ -22,6 +22,8 @@
 # 152,000.
 
 # %%
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -29,7 +31,6 @@ import numpy as np
 
 from chatjax import types
 from chatjax.sampling import keys
-from chatjax.sampling import padded
 from chatjax.sampling import sampler
 
 # %% [markdown]
@@ -67,16 +68,15 @@ print('step 7 again, by itself:', words[int(seventh.token)])
 # %% [markdown]
 # ## The distribution that it draws from
 #
-# `sampler.drawn_logits` gives the logits of that distribution: after the
-# temperature, with what the cuts (`top_k`, `top_p`, `min_p`) removed at minus
+# `sampler.log_distribution` says what the draw is made from: after the
+# temperature, with what the cuts (`top_k`, `top_p`, `min_p`) remove at minus
 # infinity. The parameters are arrays, so a whole sweep of them is one `vmap`,
 # and one compilation.
 
 
 # %%
 def distribution(params):
-  row = padded.row(logits_V)
-  return jax.nn.softmax(sampler.drawn_logits(row, params)[:V])
+  return jnp.exp(sampler.log_distribution(logits_V, params))
 
 
 def stack(*rows):
@@ -127,6 +127,24 @@ axes.set_xlabel('temperature')
 axes.set_ylabel('entropy (nats)')
 axes.set_title('How open the draw is')
 axes.legend()
+# %% [markdown]
+# The distribution has a gradient, too: how fast does the likeliest word lose
+# probability as it gets warmer? (A drawn token has no gradient; its
+# log-probability has.)
+
+
+# %%
+def share_of_blue(temperature):
+  warm = dataclasses.replace(params(), temperature=temperature)
+  return distribution(warm)[0]
+
+
+slope = jax.jit(jax.grad(share_of_blue))(1.0)
+finite = (probs_TV[11, 0] - probs_TV[9, 0]) / (
+  temperatures[11] - temperatures[9]
+)
+print(f'by jax.grad {slope:.4f}, from the points of the curve {finite:.4f}')
+
 # %% [markdown]
 # ## What the cuts leave
 #
@@ -259,6 +277,7 @@ assert differ_BB[~np.eye(B, dtype=bool)].min() > 0.5
 assert (token_BN[0] == words.index('blue')).all()  # temperature 0
 np.testing.assert_allclose(share_BV, exact_BV, atol=0.04)
 assert (np.diff(entropy_T) > 0).all()
+assert abs(slope - finite) < 0.01 * abs(finite)
 
 whole_V = np.exp(logits_V) / np.exp(logits_V).sum()  # in falling order
 kept = dict(zip(cuts, (probs_CV > 0).sum(axis=1), strict=True))

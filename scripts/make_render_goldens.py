@@ -13,6 +13,8 @@ import pathlib
 import sys
 
 from absl import app
+import oracle
+import oracle_text
 import transformers
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -27,17 +29,39 @@ def main(argv: list[str]) -> None:
 
   out = ROOT / 'tests' / 'chat' / 'renders'
   out.mkdir(exist_ok=True)
-  for name in real_tokenizers.PACKAGES:
-    folder = real_tokenizers.folder(name)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+  for name in real_tokenizers.MODELS:
+    tokenizer = _tokenizer(name)
+    template = real_tokenizers.template(name)
     made = {}
     for key, arguments in conversations.asked(name).items():
-      arguments = {'add_generation_prompt': True} | arguments
+      arguments = {
+        'add_generation_prompt': True, 'chat_template': template,
+      } | arguments  # fmt: skip
       rendered = tokenizer.apply_chat_template(**_named(arguments))
       made[key] = list(rendered['input_ids'])
     path = out / f'{name}.json'
     path.write_text(json.dumps(made, separators=(',', ':')) + '\n')
     print(path, {key: len(ids) for key, ids in made.items()})
+
+
+def _tokenizer(name):
+  from tests.chat import real_files
+  from tests.chat import real_tokenizers
+
+  if name != real_tokenizers.DISTILL:
+    folder = real_tokenizers.folder_of(name)
+    return transformers.AutoTokenizer.from_pretrained(folder)
+  # Reading the file itself, transformers loses the special tokens.
+  reader = oracle.Reader(real_files.distill())
+  return transformers.PreTrainedTokenizerFast(
+    tokenizer_object=oracle_text.bpe(reader),
+    **{
+      f'{name}_token': reader.value('tokenizer.ggml.tokens')[
+        reader.value(f'tokenizer.ggml.{name}_token_id')
+      ]
+      for name in ('bos', 'eos')
+    },
+  )
 
 
 def _named(arguments):

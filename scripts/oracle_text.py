@@ -24,18 +24,20 @@ _QWEN2_SPLIT = (
 )
 
 
-def _bpe(reader: oracle.Reader) -> tokenizers.Tokenizer:
+def bpe(reader: oracle.Reader) -> tokenizers.Tokenizer:
+  """The tokenizer of a file that has a byte-level one."""
   tokens = reader.value('tokenizer.ggml.tokens')
   merges = reader.value('tokenizer.ggml.merges')
-  bpe = tokenizers.Tokenizer(
+  made = tokenizers.Tokenizer(
     models.BPE(
       vocab={token: i for i, token in enumerate(tokens)},
       merges=[tuple(merge.split(' ')) for merge in merges],
     )
   )
   pre = reader.value('tokenizer.ggml.pre')
-  if pre == 'qwen2':
-    bpe.normalizer = normalizers.NFC()
+  if pre in ('qwen2', 'deepseek-r1-qwen'):
+    if pre == 'qwen2':
+      made.normalizer = normalizers.NFC()
     first = pre_tokenizers.Split(
       tokenizers.Regex(_QWEN2_SPLIT), behavior='isolated'
     )
@@ -44,17 +46,19 @@ def _bpe(reader: oracle.Reader) -> tokenizers.Tokenizer:
     first = pre_tokenizers.Digits(individual_digits=True)
     use_regex = True
   else:
-    raise ValueError(f'Unknown pre-tokenizer {pre!r}; have qwen2 and smollm.')
+    raise ValueError(
+      f'Unknown pre-tokenizer {pre!r}; have qwen2, deepseek-r1-qwen and smollm.'
+    )
   last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
-  bpe.pre_tokenizer = pre_tokenizers.Sequence([first, last])
+  made.pre_tokenizer = pre_tokenizers.Sequence([first, last])
   types = reader.value('tokenizer.ggml.token_type')
   special = [
     tokenizers.AddedToken(token, normalized=False, special=True)
     for token, kind in zip(tokens, types, strict=True)
     if kind in (_CONTROL, _USER_DEFINED)
   ]
-  bpe.add_special_tokens(special)
-  return bpe
+  made.add_special_tokens(special)
+  return made
 
 
 def _sentencepiece(
@@ -89,8 +93,8 @@ class Tokenizer:
     if reader.value('tokenizer.ggml.add_bos_token', False):
       self._bos = [reader.value('tokenizer.ggml.bos_token_id')]
     if reader.value('tokenizer.ggml.model') == 'gpt2':
-      bpe = _bpe(reader)
-      self._encode = lambda text: bpe.encode(text).ids
+      made = bpe(reader)
+      self._encode = lambda text: made.encode(text).ids
     else:
       self._encode = _sentencepiece(reader).encode
 

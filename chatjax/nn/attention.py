@@ -22,6 +22,7 @@ from chatjax.nn import paged
 from chatjax.nn import param
 from chatjax.nn import quant
 from chatjax.nn import rope
+from chatjax.nn import sharding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Heads:
     scale: factor on queries.
     sinks_KG: logits without a value that join every softmax, or None.
     softcap: bounds the logits, or None.
+    layout: the mesh that runs them; None is one device.
   """
 
   q_TKGH: jax.Array
@@ -45,12 +47,15 @@ class Heads:
   scale: float
   sinks_KG: jax.Array | None = None
   softcap: float | None = None
+  layout: sharding.Layout | None = None
 
   def rotated(self) -> tuple[jax.Array, jax.Array]:
     """Scaled queries and keys, as they meet."""
     T, K, G, H = self.q_TKGH.shape
     q_TNH = rope.apply(self.q_TKGH.reshape(T, K * G, H), *self.angles)
     k_TKH = rope.apply(self.k_TKH, *self.angles)
+    if self.layout is not None:
+      k_TKH = self.layout.for_pages(k_TKH)
     return (q_TNH * self.scale).reshape(T, K, G, H), k_TKH
 
 
@@ -207,6 +212,7 @@ class Attention(nn.Module):
   config: config_lib.ModelConfig
   kind: config_lib.LayerKind
   dtype: str
+  layout: sharding.Layout | None = None
 
   @nn.compact
   def __call__(
@@ -242,6 +248,8 @@ class Attention(nn.Module):
     if cfg.rotary_dim:
       order_H = rope.partial_order(H, cfg.rotary_dim)
       q_TNH, k_TKH = q_TNH[:, :, order_H], k_TKH[:, :, order_H]
+    if self.layout is not None:
+      v_TKH = self.layout.for_pages(v_TKH)
     q_TKGH = q_TNH.reshape(T, K, G, H)
     sinks_KG = None
     if cfg.attention_sinks:
@@ -249,8 +257,11 @@ class Attention(nn.Module):
       sinks_KG = param.declare(self, 'sinks', spec)
     heads = Heads(
         q_TKGH, k_TKH, v_TKH, angles, cfg.q_scale, sinks_KG, cfg.attn_softcap,
+        self.layout,
     )  # fmt: skip
     o_TKGH, cache = attend(heads, cache, cfg.window(self.kind))
+    if self.layout is not None:
+      cache = self.layout.pages(cache)
     out_TD = layers.Linear(
         out_shape=(cfg.embed_dim,), out_axes=('embed',),
         in_shape=(K, G, H), in_axes=('kv_heads', 'q_per_kv', 'head_dim'),

@@ -26,6 +26,8 @@ class Linear(nn.Module):
     out_shape, out_axes: sizes and logical names of the outputs.
     in_shape, in_axes: the same of the contracted inputs.
     dtype: how the weight is kept; see `param.ParamSpec`.
+    is_split: an output axis that is not the first is split over a mesh. The
+      partitioner would gather the weight to make a matrix of it.
   """
 
   out_shape: tuple[int, ...]
@@ -34,6 +36,7 @@ class Linear(nn.Module):
   in_axes: tuple[str, ...]
   dtype: str
   use_bias: bool = False
+  is_split: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array, live: quant.Live | None = None) -> jax.Array:
@@ -45,10 +48,11 @@ class Linear(nn.Module):
       dtype=self.dtype,
     )
     w = param.declare(self, 'w', spec)
-    num_out = math.prod(self.out_shape)
     x_TK = x.reshape(x.shape[0], math.prod(self.in_shape))
-    y_TN = quant.product(x_TK, _as_matrix(w, num_out), live)
-    y = y_TN.reshape(x.shape[0], *self.out_shape)
+    if not self.is_split:
+      w = _as_matrix(w, math.prod(self.out_shape))
+    y = quant.product(x_TK, w, live)
+    y = y.reshape(x.shape[0], *self.out_shape)
     if self.use_bias:
       bias_spec = param.ParamSpec(
         shape=self.out_shape, axes=self.out_axes, fill=0.0
@@ -117,4 +121,7 @@ class Table(nn.Module):
 
   def score(self, x_TD: jax.Array, live: quant.Live | None = None) -> jax.Array:
     """Returns logits f32[T, V]."""
-    return quant.product(x_TD, self.w, live)
+    logits_TV = quant.product(x_TD, self.w, live)
+    if self.layout is None:
+      return logits_TV
+    return self.layout.by_vocabulary(logits_TV)

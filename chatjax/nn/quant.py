@@ -137,14 +137,16 @@ def _int8_product(
   is_narrow = isinstance(live, LiveRows)
   q_WK = q_TK[live.rows] if is_narrow else q_TK
   # Weights stand left: twice as fast as `x @ w.T` on a CPU.
+  inner = w_NK.values.ndim - 1
   y_NW = lax.dot_general(
-      w_NK.values, q_WK, (((1,), (1,)), ((), ())),
+      w_NK.values, q_WK, (((inner,), (1,)), ((), ())),
       preferred_element_type=jnp.int32,
   )  # fmt: skip
-  y_WN = y_NW.T
+  y_WN = jnp.moveaxis(y_NW, -1, 0)
   y_TN = y_WN[live.inverse] if is_narrow else y_WN
   y_TN = lax.optimization_barrier(y_TN)
-  return y_TN.astype(jnp.float32) * scale_T1 * w_NK.scale[None, :]
+  scale_T1 = scale_T1.reshape(-1, *[1] * inner)
+  return y_TN.astype(jnp.float32) * scale_T1 * w_NK.scale[None]
 
 
 def _float_product(
@@ -159,7 +161,7 @@ def _float_product(
       x_TK = lax.reduce_precision(x_TK, exponent_bits=8, mantissa_bits=7)
     return kernels.float_product(x_TK, live, w_NK)
   return lax.dot_general(
-      x_TK.astype(w_NK.dtype), w_NK, (((1,), (1,)), ((), ())),
+      x_TK.astype(w_NK.dtype), w_NK, (((1,), (w_NK.ndim - 1,)), ((), ())),
       preferred_element_type=jnp.float32,
   )  # fmt: skip
 
@@ -171,7 +173,8 @@ def product(
 
   Args:
     x_TK: float[T, K].
-    w_NK: float[N, K] or a quantized weight of that shape.
+    w_NK: float[N, K] or a quantized weight of that shape. Of XLA's products,
+      N may be several axes.
     live: rows that a product may be narrowed to; the others come back as
       something finite. XLA's product of floats computes all rows.
 

@@ -148,6 +148,28 @@ class Layout:
     """Gathers what is split."""
     return jax.lax.with_sharding_constraint(x, self.replicated)
 
+  def for_pages(self, x_TKH: jax.Array) -> jax.Array:
+    """Keys or values of all rows, as each slice of `data` writes them.
+
+    The partitioner would write those of each slice apart, and gather pages.
+    """
+    by_heads = self._sharding(PartitionSpec(None, 'heads'))
+    return jax.lax.with_sharding_constraint(x_TKH, by_heads)
+
+  def pages(self, cache: cache_lib.LayerCache | None) -> Any:
+    """Keeps pages as `cache` says; None stays."""
+    return jax.lax.with_sharding_constraint(cache, self.cache(cache))
+
+  def by_vocabulary(self, logits_TV: jax.Array) -> jax.Array:
+    """Keeps scores where their part of the vocabulary is.
+
+    Wanted whole later on, they would otherwise be made of a table that the
+    partitioner gathers.
+    """
+    rows = PartitionSpec.UNCONSTRAINED
+    split = self._sharding(PartitionSpec(rows, _MODEL))
+    return jax.lax.with_sharding_constraint(logits_TV, split)
+
   def take_rows(self, table_VD: quant.Weight, ids_T: jax.Array) -> jax.Array:
     """Looks rows of a table up that is split along the vocabulary: f32[T, D].
 

@@ -36,6 +36,7 @@ class MLP(nn.Module):
 
   config: config_lib.ModelConfig
   dtype: str
+  is_split: bool = False
 
   @nn.compact
   def __call__(
@@ -45,7 +46,7 @@ class MLP(nn.Module):
     gate_up_T2F = layers.Linear(
         out_shape=(2, cfg.mlp_dim), out_axes=('gate_up', 'mlp'),
         in_shape=(cfg.embed_dim,), in_axes=('embed',),
-        dtype=self.dtype, name='gate_up',
+        dtype=self.dtype, is_split=self.is_split, name='gate_up',
     )(x_TD, live)  # fmt: skip
     if self.dtype == 'int8_grouped':
       hidden_TF = grouped.gate(gate_up_T2F, live, cfg.activation)
@@ -79,7 +80,9 @@ class Block(nn.Module):
     def before(name, x_TD):
       return norm(name)(x_TD) if cfg.pre_norms else x_TD
 
-    attn = attention.Attention(cfg, self.kind, self.dtype, name='attn')
+    attn = attention.Attention(
+      cfg, self.kind, self.dtype, self.layout, name='attn'
+    )
     h_TD, cache = attn(
       before('attn_norm', x_TD), angles, attend, cache, of_products
     )
@@ -92,7 +95,7 @@ class Block(nn.Module):
       mlp = moe.MoE(cfg, self.dtype, self.layout, name='mlp')
       h_TD = mlp(before('mlp_norm', x_TD), live)
     else:
-      mlp = MLP(cfg, self.dtype, name='mlp')
+      mlp = MLP(cfg, self.dtype, self.layout is not None, name='mlp')
       h_TD = mlp(before('mlp_norm', x_TD), of_products)
     if cfg.post_norms:
       h_TD = norm('post_mlp_norm')(h_TD)

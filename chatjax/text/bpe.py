@@ -20,11 +20,14 @@ _WORDS = (
   r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS"
   r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 )
+_QWEN = _WORDS.replace('DIGITS', r'\p{N}')
 _PATTERNS = {
-  'qwen2': _WORDS.replace('DIGITS', r'\p{N}'),
+  # DeepSeek's distills of Qwen: cut alike, without its normal form.
+  'deepseek-r1-qwen': _QWEN,
+  'qwen2': _QWEN,
   'llama-bpe': _WORDS.replace('DIGITS', r'\p{N}{1,3}'),
 }
-_PRE_NAMES = ('gpt-2', 'llama-bpe', 'qwen2', 'smollm')
+_PRE_NAMES = (*_PATTERNS, 'gpt-2', 'smollm')
 
 
 def read_vocabulary(metadata: Mapping[str, Any]) -> vocabulary.Vocabulary:

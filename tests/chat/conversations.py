@@ -88,8 +88,21 @@ THINKING = {
   },
 }
 
+# As gpt-oss calls it.
+_HARMONY = {
+  'thought': {
+    'messages': [
+      _ASKED,
+      _CALLED[1] | {'thinking': 'I ask.'},
+      _CALLED[2],
+    ],
+    'tools': TOOLS,
+  },
+  'effort': {'messages': [_user('Hi!')], 'reasoning_effort': 'high'},
+}
 # Variables without which a template reads the clock.
-DATES = {'llama3_2': {'date_string': '24 Nov 2026'}}
+_DATE = {'date_string': '24 Nov 2026'}
+DATES = {'llama3_2': _DATE, 'llama3_1_instruct': _DATE}
 _ALL = PLAIN | SYSTEM
 ASKED = {
   'llama3': _ALL,
@@ -97,7 +110,11 @@ ASKED = {
   'llama3_2': _ALL | WITH_TOOLS,
   'qwen2_5': _ALL | WITH_TOOLS,
   'qwen3': _ALL | WITH_TOOLS | THINKING,
+  'gemma2': PLAIN,
   'gemma3': _ALL,
+  'gptoss': _ALL | WITH_TOOLS | _HARMONY,
+  'llama3_1_instruct': _ALL | WITH_TOOLS,
+  'deepseek_r1_distill_qwen': _ALL,
   'mistral_nemo': _ALL | WITH_TOOLS,
 }
 

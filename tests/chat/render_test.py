@@ -1,14 +1,10 @@
 """Real templates and tokenizers give the ids that `transformers` gives."""
 
-import functools
 import json
 import pathlib
 
 import pytest
 
-from chatjax.chat import format as format_lib
-from chatjax.ckpt import folder as folder_lib
-from chatjax.text import hub
 from tests.chat import conversations
 from tests.chat import real_tokenizers
 
@@ -22,46 +18,15 @@ CASES = [
     id=f'{name}-{key}',
     marks=() if name in QUICK else pytest.mark.slow,
   )
-  for name in sorted(real_tokenizers.PACKAGES)
+  for name in real_tokenizers.MODELS
   for key in conversations.ASKED[name]
 ]
-
-
-@functools.cache
-def files(name):
-  folder = real_tokenizers.folder(name)
-  read = lambda file: folder_lib.read_json(folder / file)
-  tokenizer, config = read('tokenizer.json'), read('tokenizer_config.json')
-  ids = [*tokenizer['model']['vocab'].values()]
-  ids += [token['id'] for token in tokenizer['added_tokens']]
-  return hub.Files(
-    tokenizer=tokenizer,
-    tokenizer_config=config,
-    generation_config={},
-    config={},
-    vocab_size=max(ids) + 1,
-    template=config['chat_template'],
-  )
-
-
-@functools.cache
-def chat_format(name):
-  """As `chatjax.load` makes it of a hub folder."""
-  read = files(name)
-  tokenizer = hub.build(read)
-  bos = tokenizer.bos_id
-  return tokenizer, format_lib.ChatFormat.from_template(
-    read.template,
-    bos_token='' if bos is None else tokenizer.spelling(bos),
-    eos_token=hub.eos_token(read.tokenizer_config) or '',
-    tokenizer=tokenizer,
-  )
 
 
 @pytest.mark.parametrize(('name', 'key'), CASES)
 def test_ids_are_those_of_transformers(name, key):
   golden = json.loads((RENDERS / f'{name}.json').read_text())[key]
-  _, form = chat_format(name)
+  _, form = real_tokenizers.read(name)
   prompt = form.prompt(**conversations.asked(name)[key])
   assert list(prompt.token_ids) == golden
 
@@ -69,7 +34,7 @@ def test_ids_are_those_of_transformers(name, key):
 @pytest.mark.parametrize(('name', 'key'), CASES)
 def test_special_tokens_of_users_stay_text(name, key):
   """The same number of special tokens, whatever the contents spell."""
-  tokenizer, form = chat_format(name)
+  tokenizer, form = real_tokenizers.read(name)
   special = set(tokenizer.special_ids.values())
   arguments = conversations.asked(name)[key]
   hostile = ' '.join(sorted(tokenizer.special_ids)[:40])
@@ -87,6 +52,6 @@ def test_special_tokens_of_users_stay_text(name, key):
 
 
 def test_goldens_and_conversations_are_of_one_mind():
-  for name in real_tokenizers.PACKAGES:
+  for name in real_tokenizers.MODELS:
     golden = json.loads((RENDERS / f'{name}.json').read_text())
     assert list(golden) == list(conversations.asked(name))

@@ -40,7 +40,7 @@ def test_tensors_of_all_files(tmp_path, num_shards):
     assert file in tensors.files
 
 
-@pytest.mark.parametrize('kind', ['bin', 'pt', 'pkl'])
+@pytest.mark.parametrize('kind', ['bin', 'pt', 'pth', 'pkl', 'ckpt'])
 def test_pickled_weights_are_never_opened(tmp_path, kind):
   (tmp_path / f'pytorch_model.{kind}').write_bytes(b'cos\nsystem\n')
   with pytest.raises(errors.FolderError, match=r'only in .* can run code'):

@@ -169,6 +169,15 @@ def test_memory_is_the_result_and_little_more(folder, dtype):
     assert int(beyond) <= int(allowed), (path, beyond, allowed)
 
 
+def test_code_that_a_folder_brings_is_not_run(folder, tmp_path):
+  """Models that `transformers` came to know later still name their own."""
+  theirs = {'AutoConfig': 'code.Config', 'AutoModelForCausalLM': 'code.Model'}
+  hub_folder.write(folder, config={**hub_folder.CONFIG, 'auto_map': theirs})
+  (folder / 'code.py').write_text(f'open({str(tmp_path / "ran")!r}, "w")')
+  assert load_folder(folder, tmp_path).restore()
+  assert not (tmp_path / 'ran').exists()
+
+
 def test_a_second_start_reads_no_tensor(folder, tmp_path, monkeypatch):
   hub_folder.write(folder)
   first = load_folder(folder, tmp_path)
