@@ -90,7 +90,12 @@ def label(token_id):
 
 figure, axes = plt.subplots(figsize=(7, 5), layout='constrained')
 image = axes.imshow(
-  probs_LTV.max(-1)[every_second], cmap='Blues', vmax=1.3, aspect='auto'
+  probs_LTV.max(-1)[every_second],
+  cmap='Blues',
+  alpha=0.7,
+  vmin=0,
+  vmax=1,
+  aspect='auto',
 )
 for row, layer in enumerate(every_second):
   for t in range(len(words)):
@@ -101,7 +106,7 @@ axes.set_yticks(range(len(every_second)), every_second)
 axes.set_xlabel('after this token')
 axes.set_ylabel('layer')
 axes.set_title('The likeliest next token, read off each layer')
-figure.colorbar(image, label='its probability', boundaries=np.linspace(0, 1))
+figure.colorbar(image, label='its probability')
 # %% [markdown]
 # ## Attention
 #
@@ -230,7 +235,7 @@ np.testing.assert_allclose(attention_LNTT.sum(-1), 1, atol=1e-5)
 assert not np.triu(attention_LNTT, k=1).any()
 assert induction_LN.max() > 0.5
 
-assert min(without) < untouched - 1
+assert without[best_layer] < untouched - 1
 good_share = moved[:, :2].sum(1) / moved.sum(1)
 assert good_share[0] < good_share[3] < good_share[-1]
 
