@@ -199,7 +199,8 @@ axes.legend()
 # once on one device and once on eight.
 
 # %%
-folder = pathlib.Path(tempfile.mkdtemp()) / 'tiny'
+scratch = tempfile.TemporaryDirectory()
+folder = pathlib.Path(scratch.name) / 'tiny'
 hub_folder.write(folder)
 engine = {
   'dtype': 'float32',
@@ -299,3 +300,4 @@ assert among[1].view(np.int32).tolist() == alone[1].view(np.int32).tolist()
 
 one.close()
 eight.close()
+scratch.cleanup()
