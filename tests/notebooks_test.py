@@ -50,7 +50,7 @@ def each(paths):
 
 
 @pytest.fixture
-def environment(path, monkeypatch, tmp_path):
+def environment(path, monkeypatch, tmp_path, request):
   """What the kernel finds, and where it leaves what it makes."""
   monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
   monkeypatch.setenv('MPLBACKEND', 'module://matplotlib_inline.backend_inline')
@@ -62,7 +62,8 @@ def environment(path, monkeypatch, tmp_path):
     compiled = os.environ['CHATJAX_TEST_COMPILED']
     monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', compiled)
     monkeypatch.setenv('JAX_COMPILATION_CACHE_MAX_SIZE', str(4 * 2**30))
-    monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+    if not request.config.getoption('--all'):
+      monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
   return tmp_path
 
 
