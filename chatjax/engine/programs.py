@@ -88,9 +88,11 @@ def width_ladder(
 
 
 def init_cache(
-  model: config_lib.ModelConfig, config: config_lib.EngineConfig
+  model: config_lib.ModelConfig,
+  config: config_lib.EngineConfig,
+  layout: sharding.Layout | None = None,
 ) -> cache_lib.Cache:
-  """The page pools."""
+  """The page pools, as the attention of the devices wants them."""
   return cache_lib.init(
     pages_of_layer=[
       config.num_pages(model.window(kind)) for kind in model.layer_kinds
@@ -99,6 +101,7 @@ def init_cache(
     num_kv_heads=model.num_kv_heads,
     head_dim=model.head_dim,
     dtype=config.stored_cache_dtype,
+    is_joint=paged.best_method(model, layout, config) == 'ragged',
   )
 
 
@@ -212,7 +215,7 @@ def plan(
   step = step_lib.Step(
     model=transformer.Transformer(model, weights.dtype, layout),
     max_steps=config.decode_steps,
-    method=paged.best_method(model, layout),
+    method=paged.best_method(model, layout, config),
   )
   tables = (_i32(config.pages_per_row),) * len(model.kinds)
   x_CD = jax.ShapeDtypeStruct((config.chunk, model.embed_dim), jnp.float32)
@@ -255,7 +258,7 @@ def plan(
 def _abstract_arrays(weights, config, layout):
   """Parameters, cache, rows and one row, with their places on a mesh."""
   model = weights.config
-  cache = jax.eval_shape(lambda: init_cache(model, config))
+  cache = jax.eval_shape(lambda: init_cache(model, config, layout))
   state = jax.eval_shape(lambda: init_state(model, config))
   row = jax.eval_shape(lambda: _inactive_row(model, config))
   params = weights.abstract

@@ -74,7 +74,9 @@ class Step:
     positions_C = start + jnp.arange(tokens_C.shape[0], dtype=jnp.int32)
     live_C = jnp.arange(tokens_C.shape[0]) < num_tokens
     attend = {
-      kind: attention.Chunk(table_P, positions_C, live_C, self.method)
+      kind: attention.Chunk(
+        table_P, positions_C, live_C, self.method, self.model.layout
+      )
       for kind, table_P in zip(self._kinds, tables, strict=True)
     }
     return self.model.hidden(
@@ -199,7 +201,11 @@ class Step:
     active_B = state.active[source_B]
     attend = {
       kind: attention.Rows(
-        table_BP[source_B], positions_B, active_B, self.method
+        table_BP[source_B],
+        positions_B,
+        active_B,
+        self.method,
+        self.model.layout,
       )
       for kind, table_BP in zip(self._kinds, state.tables, strict=True)
     }
@@ -225,7 +231,7 @@ class Step:
       edits = lambda: loan.edits(state, b)
       return _draw(logits_BV[b], row, mask, edits)
 
-    if self.method == 'vmap':
+    if self.method in paged.AT_ONCE:
       return jax.vmap(
         lambda live, x: jax.tree.map(
           lambda a, b: jnp.where(live, a, b), x, state_lib.no_token()

@@ -21,6 +21,7 @@ from chatjax.nn import layers
 from chatjax.nn import paged
 from chatjax.nn import param
 from chatjax.nn import quant
+from chatjax.nn import ragged
 from chatjax.nn import rope
 from chatjax.nn import sharding
 
@@ -65,9 +66,9 @@ class Attend(Protocol):
   def __call__(
     self,
     heads: Heads,
-    cache: cache_lib.LayerCache | None,
+    cache: cache_lib.Layer | None,
     window: int | None,
-  ) -> tuple[jax.Array, cache_lib.LayerCache | None]:
+  ) -> tuple[jax.Array, cache_lib.Layer | None]:
     """Returns f32[T, K, G, H]; `window` None sees all positions."""
 
 
@@ -101,6 +102,7 @@ class Chunk:
     positions_T: i32[T]; the first is a multiple of T.
     live_T: bool[T], positions before the padding.
     method: see `paged.Method`.
+    layout: the mesh, for a method that has to know.
   """
 
   table_P: jax.Array
@@ -108,6 +110,9 @@ class Chunk:
   live_T: jax.Array
   method: paged.Method = dataclasses.field(
     default='map', metadata={'static': True}
+  )
+  layout: sharding.Layout | None = dataclasses.field(
+    default=None, metadata={'static': True}
   )
 
   def __call__(self, heads, cache, window):
@@ -122,6 +127,12 @@ class Chunk:
       self.table_P, self.positions_T[0] // size, k_TKH.shape[0] // size
     )
     cache = cache_lib.write_chunk(cache, k_TKH, heads.v_TKH, pages_J)
+    if self.method == 'ragged':
+      out_TKGH = ragged.of_chunk(
+          q_TKGH, cache, self.table_P, self.positions_T[0], self.live_T,
+          window=window, softcap=heads.softcap, layout=self.layout,
+      )  # fmt: skip
+      return out_TKGH, cache
     out_TKGH = paged.of_one(
       q_TKGH,
       cache,
@@ -147,6 +158,7 @@ class Rows:
     positions_B: i32[B].
     live_B: bool[B]; a dead row's output is not to be used.
     method: see `paged.Method`.
+    layout: the mesh, for a method that has to know.
   """
 
   tables_BP: jax.Array
@@ -154,6 +166,9 @@ class Rows:
   live_B: jax.Array
   method: paged.Method = dataclasses.field(
     default='map', metadata={'static': True}
+  )
+  layout: sharding.Layout | None = dataclasses.field(
+    default=None, metadata={'static': True}
   )
 
   def __call__(self, heads, cache, window):
@@ -171,6 +186,12 @@ class Rows:
     cache = cache_lib.write_rows(
       cache, k_BKH, heads.v_TKH, page_B, self.positions_B % size
     )
+    if self.method == 'ragged':
+      out_BKGH = ragged.of_rows(
+          q_BKGH, cache, self.tables_BP, self.positions_B, self.live_B,
+          window=window, softcap=heads.softcap, layout=self.layout,
+      )  # fmt: skip
+      return out_BKGH, cache
     out_BKGH = paged.of_each(
         q_BKGH, cache, self.tables_BP, self.positions_B, self.live_B,
         window=window, sinks_KG=heads.sinks_KG, softcap=heads.softcap,
@@ -209,9 +230,9 @@ class Attention(nn.Module):
     x_TD: jax.Array,
     angles: tuple[jax.Array, jax.Array],
     attend: Attend,
-    cache: cache_lib.LayerCache | None,
+    cache: cache_lib.Layer | None,
     live: quant.Live | None = None,
-  ) -> tuple[jax.Array, cache_lib.LayerCache | None]:
+  ) -> tuple[jax.Array, cache_lib.Layer | None]:
     cfg = self.config
     K, G, H = cfg.num_kv_heads, cfg.q_per_kv, cfg.head_dim
     # Rows of one key/value head stand together (its G queries, key, value),

@@ -132,9 +132,12 @@ class Layout:
       place, boxed, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned)
     )
 
-  def cache(self, cache: cache_lib.Cache | cache_lib.LayerCache) -> Any:
-    """Shardings of pages: [any, K, ...], split by heads."""
-    by_heads = self._sharding(PartitionSpec(None, 'heads'))
+  def cache(self, cache: cache_lib.Cache | cache_lib.Layer) -> Any:
+    """Shardings of pages, split by heads."""
+    if isinstance(cache, tuple):
+      return tuple(self.cache(layer) for layer in cache)
+    before = (None,) * cache.heads_axis
+    by_heads = self._sharding(PartitionSpec(*before, 'heads'))
     return jax.tree.map(lambda x: by_heads, cache)
 
   def spread(self, x: jax.Array) -> jax.Array:
