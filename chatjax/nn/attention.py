@@ -122,17 +122,17 @@ class Chunk:
         heads, cache, tables_1P, self.positions_T, self.live_T, window
       )
     q_TKGH, k_TKH = heads.rotated()
+    if self.method == 'ragged':
+      return ragged.of_chunk(
+          q_TKGH, k_TKH, heads.v_TKH, cache, self.table_P,
+          self.positions_T[0], self.live_T,
+          window=window, softcap=heads.softcap, layout=self.layout,
+      )  # fmt: skip
     size = cache.page_size
     pages_J = lax.dynamic_slice_in_dim(
       self.table_P, self.positions_T[0] // size, k_TKH.shape[0] // size
     )
     cache = cache_lib.write_chunk(cache, k_TKH, heads.v_TKH, pages_J)
-    if self.method == 'ragged':
-      out_TKGH = ragged.of_chunk(
-          q_TKGH, cache, self.table_P, self.positions_T[0], self.live_T,
-          window=window, softcap=heads.softcap, layout=self.layout,
-      )  # fmt: skip
-      return out_TKGH, cache
     out_TKGH = paged.of_one(
       q_TKGH,
       cache,
@@ -177,21 +177,19 @@ class Rows:
         heads, cache, self.tables_BP, self.positions_B, self.live_B, window
       )
     q_BKGH, k_BKH = heads.rotated()
+    if self.method == 'ragged':
+      return ragged.of_rows(
+          q_BKGH, k_BKH, heads.v_TKH, cache, self.tables_BP,
+          self.positions_B, self.live_B,
+          window=window, softcap=heads.softcap, layout=self.layout,
+      )  # fmt: skip
     size = cache.page_size
-    page_index_B = self.positions_B // size
-    page_B = jnp.take_along_axis(self.tables_BP, page_index_B[:, None], axis=1)[
-      :, 0
-    ]
-    page_B = jnp.where(self.live_B, page_B, cache_lib.TRASH_PAGE)
+    page_B = cache_lib.page_of_rows(
+      self.tables_BP, self.positions_B, self.live_B, size
+    )
     cache = cache_lib.write_rows(
       cache, k_BKH, heads.v_TKH, page_B, self.positions_B % size
     )
-    if self.method == 'ragged':
-      out_BKGH = ragged.of_rows(
-          q_BKGH, cache, self.tables_BP, self.positions_B, self.live_B,
-          window=window, softcap=heads.softcap, layout=self.layout,
-      )  # fmt: skip
-      return out_BKGH, cache
     out_BKGH = paged.of_each(
         q_BKGH, cache, self.tables_BP, self.positions_B, self.live_B,
         window=window, sinks_KG=heads.sinks_KG, softcap=heads.softcap,

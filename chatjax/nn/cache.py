@@ -149,6 +149,15 @@ def write_chunk(
   return LayerCache(k, v, k_scale, v_scale)
 
 
+def page_of_rows(
+  tables_BP: jax.Array, positions_B: jax.Array, live_B: jax.Array, size: int
+) -> jax.Array:
+  """Where each row writes: a page of its own, or nobody's."""
+  index_B1 = (positions_B // size)[:, None]
+  page_B = jnp.take_along_axis(tables_BP, index_B1, axis=1)[:, 0]
+  return jnp.where(live_B, page_B, TRASH_PAGE)
+
+
 def write_rows(
   cache: Layer,
   k_BKH: jax.Array,

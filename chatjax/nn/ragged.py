@@ -22,6 +22,7 @@ from collections.abc import Callable
 import functools
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from chatjax import config as config_lib
@@ -70,6 +71,8 @@ def refusal(
 
 def of_rows(
   q_BKGH: jax.Array,
+  k_BKH: jax.Array,
+  v_BKH: jax.Array,
   cache: cache_lib.JointCache,
   tables_BP: jax.Array,
   positions_B: jax.Array,
@@ -78,42 +81,57 @@ def of_rows(
   window: int | None,
   softcap: float | None,
   layout: sharding.Layout | None,
-) -> jax.Array:
-  """Attention of one position of each of B sequences: f32[B, K, G, H].
+) -> tuple[jax.Array, cache_lib.JointCache]:
+  """Writes and attends, one position of each of B sequences.
 
   Args:
     q_BKGH: scaled queries.
-    cache: the layer's pages, with the positions written.
+    k_BKH: keys of the same positions.
+    v_BKH: values.
+    cache: the layer's pages.
     tables_BP: i32[B, P], pages of the sequences.
     positions_B: i32[B].
     live_B: bool[B]; the others come back as zeros.
     window: positions that are seen, or None for all.
     softcap: bounds the logits, or None.
     layout: the mesh, or None for one device.
+
+  Returns:
+    f32[B, K, G, H] and the pages.
   """
 
-  def attend(q_BKGH, kv, tables_BP, positions_B, live_B):
-    B = q_BKGH.shape[0]
+  def attend(q_BKGH, k_BKH, v_BKH, cache, tables_BP, positions_B, live_B):
+    size = cache.page_size
+    page_B = cache_lib.page_of_rows(tables_BP, positions_B, live_B, size)
+    cache = cache_lib.write_rows(
+      cache, k_BKH, v_BKH, page_B, positions_B % size
+    )
     # One position of what a dead row has is read, and thrown away.
     positions_B = jnp.where(live_B, positions_B, 0)
-    tables_BP, skipped_B = _seen(tables_BP, positions_B, 1, window, kv.shape[1])
-    out_BKGH = _kernel(
-        q_BKGH, kv, positions_B + 1 - skipped_B, tables_BP,
-        jnp.arange(B + 1, dtype=jnp.int32), B,
-        window=window, softcap=softcap, num_queries=min(B, _ROWS),
+    q_RKGH, tables_RP, positions_R, live_R = (
+      _own(layout, rows, x, 0) for x in (q_BKGH, tables_BP, positions_B, live_B)
+    )
+    q_RKGH = _own(layout, 'copies', q_RKGH, 2)
+    tables_RP, skipped_R = _seen(tables_RP, positions_R, 1, window, size)
+    R = q_RKGH.shape[0]
+    out_RKGH = _kernel(
+        q_RKGH, cache.kv, positions_R + 1 - skipped_R, tables_RP,
+        jnp.arange(R + 1, dtype=jnp.int32), R,
+        window=window, softcap=softcap, num_queries=min(R, _ROWS),
     )  # fmt: skip
-    return jnp.where(live_B[:, None, None, None], out_BKGH, 0.0)
+    return jnp.where(live_R[:, None, None, None], out_RKGH, 0.0), cache
 
-  B = q_BKGH.shape[0]
-  rows = layout and layout.sizes['data'] > 1 and not B % layout.sizes['data']
-  rows = 'data' if rows else None
-  return _on_mesh(layout, attend, rows, P(rows), P(rows), P(rows))(
-    q_BKGH, cache.kv, tables_BP, positions_B, live_B
+  is_split = layout is not None and not q_BKGH.shape[0] % layout.sizes['data']
+  rows = 'data' if is_split else None
+  return _on_mesh(layout, attend, rows)(
+    q_BKGH, k_BKH, v_BKH, cache, tables_BP, positions_B, live_B
   )
 
 
 def of_chunk(
   q_TKGH: jax.Array,
+  k_TKH: jax.Array,
+  v_TKH: jax.Array,
   cache: cache_lib.JointCache,
   table_P: jax.Array,
   start: jax.Array,
@@ -122,58 +140,80 @@ def of_chunk(
   window: int | None,
   softcap: float | None,
   layout: sharding.Layout | None,
-) -> jax.Array:
-  """Attention of T positions of one sequence: f32[T, K, G, H].
+) -> tuple[jax.Array, cache_lib.JointCache]:
+  """Writes and attends, T positions of one sequence.
 
   Args:
     q_TKGH: scaled queries.
-    cache: the layer's pages, with the positions written.
+    k_TKH: keys of the same positions.
+    v_TKH: values.
+    cache: the layer's pages.
     table_P: i32[P], pages of the sequence.
-    start: i32, the first position.
+    start: i32, the first position, which starts a page.
     live_T: bool[T], positions before the padding, which comes back as zeros.
     window: positions that are seen, or None for all.
     softcap: bounds the logits, or None.
     layout: the mesh, or None for one device.
+
+  Returns:
+    f32[T, K, G, H] and the pages.
   """
 
-  def attend(q_TKGH, kv, table_P, start, live_T):
-    T = q_TKGH.shape[0]
+  def attend(q_TKGH, k_TKH, v_TKH, cache, table_P, start, live_T):
+    T, size = q_TKGH.shape[0], cache.page_size
+    pages_J = lax.dynamic_slice_in_dim(table_P, start // size, T // size)
+    cache = cache_lib.write_chunk(cache, k_TKH, v_TKH, pages_J)
     count = jnp.maximum(jnp.sum(live_T, dtype=jnp.int32), 1)
-    tables_1P, skipped_1 = _seen(
-      table_P[None], start[None], T, window, kv.shape[1]
-    )
+    tables_1P, skipped_1 = _seen(table_P[None], start[None], T, window, size)
     out_TKGH = _kernel(
-        q_TKGH, kv, start + count - skipped_1, tables_1P,
+        _own(layout, 'copies', q_TKGH, 2), cache.kv,
+        start + count - skipped_1, tables_1P,
         jnp.stack([jnp.zeros_like(count), count]), 1,
         window=window, softcap=softcap, num_queries=min(T, _CHUNK),
     )  # fmt: skip
-    return jnp.where(live_T[:, None, None, None], out_TKGH, 0.0)
+    return jnp.where(live_T[:, None, None, None], out_TKGH, 0.0), cache
 
-  return _on_mesh(layout, attend, None, P(), P(), P())(
-    q_TKGH, cache.kv, table_P, start, live_T
+  return _on_mesh(layout, attend, None)(
+    q_TKGH, k_TKH, v_TKH, cache, table_P, start, live_T
   )
 
 
 def _on_mesh(
   layout: sharding.Layout | None,
-  attend: Callable[..., jax.Array],
+  attend: Callable[..., tuple[jax.Array, cache_lib.JointCache]],
   rows: str | None,
-  *specs: P,
-) -> Callable[..., jax.Array]:
+) -> Callable[..., tuple[jax.Array, cache_lib.JointCache]]:
   """Runs `attend` on every device with the heads that are there.
 
-  A kernel is opaque to the partitioner.
+  A kernel is opaque to the partitioner, and left to choose how new keys and
+  values lie it may gather pages. So each device is given all queries of its
+  key/value heads, and takes its own.
+
+  Args:
+    layout: the mesh, or None for one device.
+    attend: of queries, keys, values, cache and three arrays more.
+    rows: the axis of the mesh that splits the rows of the result.
   """
   if layout is None:
     return attend
-  by_heads = P(rows, 'heads', 'copies')
+  pages = P(None, None, 'heads')
   return jax.shard_map(
     attend,
     mesh=layout.mesh,
-    in_specs=(by_heads, P(None, None, 'heads'), *specs),
-    out_specs=by_heads,
+    in_specs=(*(P(None, 'heads'),) * 3, pages, *(P(),) * 3),
+    out_specs=(P(rows, 'heads', 'copies'), pages),
     check_vma=False,
   )
+
+
+def _own(
+  layout: sharding.Layout | None, name: str | None, x: jax.Array, axis: int
+) -> jax.Array:
+  """A device's part of an axis that is split along one of the mesh."""
+  if layout is None or name is None or layout.sizes[name] == 1:
+    return x
+  size = x.shape[axis] // layout.sizes[name]
+  return lax.dynamic_slice_in_dim(x, lax.axis_index(name) * size, size, axis)
 
 
 def _seen(

@@ -42,6 +42,7 @@ TABLE: Mapping[str, tuple[str, ...]] = {
   'embed': (),
   'qkv': (),
   'head_dim': (),
+  'router': (),
   'gate_up': (),
 }
 
