@@ -134,9 +134,8 @@ class MoE(nn.Module):
     def stack(name, shape, axes, dtype=self.dtype):
       return _Stack(shape, axes, dtype, cfg.moe_bias, name=name)()
 
-    # Small, and a rounding there may name another expert: never quantized. Whole
-    # on every device: to choose among scores that are apart takes a dozen
-    # messages.
+    # Small, and a rounding there may name another expert: never quantized.
+    # Whole everywhere: choosing among parted scores takes a dozen messages.
     router_w, router_b = stack('router', (X, D), ('router', 'embed'), 'float32')
     gate_up = stack('gate_up', (2 * X, F, D), ('expert', 'mlp', 'embed'))
     down = stack('down', (X, D, F), ('expert', 'embed', 'mlp'))

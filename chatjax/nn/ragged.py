@@ -35,7 +35,7 @@ P = jax.sharding.PartitionSpec
 # are each of another sequence, queries of a chunk, positions of a block, and
 # bytes of a block's keys and values (there are two blocks, in turns).
 _ROWS, _CHUNK, _POSITIONS, _BLOCK_BYTES = 8, 32, 512, 2**21
-# Lanes of a vector, which a head has to fill.
+# Lanes of a vector, which is a head.
 _LANES = 128
 # Page numbers that fit into its scalar memory.
 _MAX_TABLE = 2**17
@@ -52,8 +52,8 @@ def refusal(
   dtype = engine.stored_cache_dtype
   if model.attention_sinks:
     return 'the kernel knows no attention sinks'
-  if model.head_dim % _LANES:
-    return f'head_dim={model.head_dim} is not a multiple of {_LANES}'
+  if model.head_dim != _LANES:
+    return f'head_dim={model.head_dim} is not {_LANES}'
   if dtype not in ('bfloat16', 'float32'):
     return f'the kernel knows no scale per position, which {dtype} has'
   # Keys and values of a device's heads have to fill tiles of 1, 2, 4 or 8 rows
