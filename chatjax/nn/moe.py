@@ -180,14 +180,20 @@ class MoE(nn.Module):
     """Each slice of the mesh walks its own experts; their sums are added."""
     P = jax.sharding.PartitionSpec
 
-    def walk_own(*args):
-      return lax.psum(self._walk(*args), 'expert')
+    # Were they parted before they come here, the choice would be parted too.
+    def own(x_TX):
+      size = x_TX.shape[1] // self.layout.sizes['expert']
+      first = lax.axis_index('expert') * size
+      return lax.dynamic_slice_in_dim(x_TX, first, size, axis=1)
 
-    of_experts = P(None, 'expert')
+    def walk_own(x_TD, live, taken_TX, weight_TX, stacks):
+      sum_TD = self._walk(x_TD, live, own(taken_TX), own(weight_TX), stacks)
+      return lax.psum(sum_TD, 'expert')
+
     return jax.shard_map(
       walk_own,
       mesh=self.layout.mesh,
-      in_specs=(P(), P(), of_experts, of_experts, P('expert')),
+      in_specs=(P(), P(), P(), P(), P('expert')),
       out_specs=P(),
       axis_names={'expert'},
       check_vma=False,
