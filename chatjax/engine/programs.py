@@ -40,6 +40,7 @@ class Programs:
     decode: by the number of rows that integer products compute.
     takes_rows: whether decode programs are told which rows to compute; the
       others take all, or see for themselves.
+    attention: how it is computed.
   """
 
   prefill: Callable[..., Any]
@@ -52,6 +53,7 @@ class Programs:
   write_page: Callable[..., Any]
   decode: Mapping[int, Callable[..., Any]]
   takes_rows: bool
+  attention: paged.Method
 
   @property
   def widths(self) -> tuple[int, ...]:
@@ -191,7 +193,12 @@ def compile_all(
   widths = width_ladder(config, weights.dtype)
   decode = {width: compiled.pop(('decode', width)) for width in widths}
   takes_rows = weights.dtype == _NARROWED
-  return Programs(decode=decode, takes_rows=takes_rows, **compiled)
+  return Programs(
+    decode=decode,
+    takes_rows=takes_rows,
+    attention=paged.best_method(weights.config, layout, config),
+    **compiled,
+  )
 
 
 # Name -> (jitted function, abstract arguments); slow compiles come first.

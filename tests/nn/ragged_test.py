@@ -4,8 +4,6 @@ import dataclasses
 import functools
 
 import jax
-from jax._src import literals
-from jax.experimental.pallas import tpu as pltpu
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from chatjax.nn import ragged
 from chatjax.nn import rope
 from chatjax.nn import sharding
 from chatjax.testing import tiny
+from tests.nn import interpreted
 
 K, G, H, SIZE = 2, 2, 128, 8
 B, PER_ROW, CHUNK = 8, 6, 16
@@ -37,14 +36,11 @@ KINDS = [
 
 
 @pytest.fixture(autouse=True)
-def interpreted(monkeypatch):
-  # jax 0.10.2 asks an index that is a literal for its shape.
-  monkeypatch.setattr(literals.TypedInt, 'shape', (), raising=False)
+def blocks(monkeypatch):
   # Several blocks of queries and of pages.
   for name, size in {'_ROWS': 4, '_CHUNK': 8, '_POSITIONS': 16}.items():
     monkeypatch.setattr(ragged, name, size)
-  # The newer interpreter (InterpretParams) cannot reshape a reference.
-  with pltpu.force_tpu_interpret_mode(True):
+  with interpreted.kernels():
     yield
 
 
