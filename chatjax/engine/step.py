@@ -74,9 +74,7 @@ class Step:
     positions_C = start + jnp.arange(tokens_C.shape[0], dtype=jnp.int32)
     live_C = jnp.arange(tokens_C.shape[0]) < num_tokens
     attend = {
-      kind: attention.Chunk(
-        table_P, positions_C, live_C, self.method, self.model.layout
-      )
+      kind: attention.Chunk(table_P, positions_C, live_C, self.method)
       for kind, table_P in zip(self._kinds, tables, strict=True)
     }
     return self.model.hidden(
@@ -201,11 +199,7 @@ class Step:
     active_B = state.active[source_B]
     attend = {
       kind: attention.Rows(
-        table_BP[source_B],
-        positions_B,
-        active_B,
-        self.method,
-        self.model.layout,
+        table_BP[source_B], positions_B, active_B, self.method
       )
       for kind, table_BP in zip(self._kinds, state.tables, strict=True)
     }

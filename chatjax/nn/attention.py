@@ -102,7 +102,6 @@ class Chunk:
     positions_T: i32[T]; the first is a multiple of T.
     live_T: bool[T], positions before the padding.
     method: see `paged.Method`.
-    layout: the mesh, for a method that has to know.
   """
 
   table_P: jax.Array
@@ -110,9 +109,6 @@ class Chunk:
   live_T: jax.Array
   method: paged.Method = dataclasses.field(
     default='map', metadata={'static': True}
-  )
-  layout: sharding.Layout | None = dataclasses.field(
-    default=None, metadata={'static': True}
   )
 
   def __call__(self, heads, cache, window):
@@ -126,7 +122,7 @@ class Chunk:
       return ragged.of_chunk(
           q_TKGH, k_TKH, heads.v_TKH, cache, self.table_P,
           self.positions_T[0], self.live_T,
-          window=window, softcap=heads.softcap, layout=self.layout,
+          window=window, softcap=heads.softcap, layout=heads.layout,
       )  # fmt: skip
     size = cache.page_size
     pages_J = lax.dynamic_slice_in_dim(
@@ -158,7 +154,6 @@ class Rows:
     positions_B: i32[B].
     live_B: bool[B]; a dead row's output is not to be used.
     method: see `paged.Method`.
-    layout: the mesh, for a method that has to know.
   """
 
   tables_BP: jax.Array
@@ -166,9 +161,6 @@ class Rows:
   live_B: jax.Array
   method: paged.Method = dataclasses.field(
     default='map', metadata={'static': True}
-  )
-  layout: sharding.Layout | None = dataclasses.field(
-    default=None, metadata={'static': True}
   )
 
   def __call__(self, heads, cache, window):
@@ -181,7 +173,7 @@ class Rows:
       return ragged.of_rows(
           q_BKGH, k_BKH, heads.v_TKH, cache, self.tables_BP,
           self.positions_B, self.live_B,
-          window=window, softcap=heads.softcap, layout=self.layout,
+          window=window, softcap=heads.softcap, layout=heads.layout,
       )  # fmt: skip
     size = cache.page_size
     page_B = cache_lib.page_of_rows(

@@ -160,8 +160,10 @@ class Layout:
     by_heads = self._sharding(PartitionSpec(None, 'heads'))
     return jax.lax.with_sharding_constraint(x_TKH, by_heads)
 
-  def pages(self, cache: cache_lib.LayerCache | None) -> Any:
+  def pages(self, cache: cache_lib.Layer | None) -> Any:
     """Keeps pages as `cache` says; None stays."""
+    if cache is None:
+      return None
     return jax.lax.with_sharding_constraint(cache, self.cache(cache))
 
   def by_vocabulary(self, logits_TV: jax.Array) -> jax.Array:

@@ -90,9 +90,9 @@ def heads(num, softcap, seed=2):
 @functools.cache
 def rows_by(method, window, softcap, layout=None):
   def run(q, k, v, cache, tables_BP, positions_B, live_B):
-    attend = attention.Rows(tables_BP, positions_B, live_B, method, layout)
+    attend = attention.Rows(tables_BP, positions_B, live_B, method)
     part = attention.Heads(
-      q, k, v, rope.no_angles(len(q), H), H**-0.5, None, softcap
+      q, k, v, rope.no_angles(len(q), H), H**-0.5, None, softcap, layout
     )
     return attend(part, cache, window)
 
