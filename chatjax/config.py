@@ -11,12 +11,14 @@ from typing import Literal
 
 from chatjax import types
 
-Dtype = Literal['int8', 'bfloat16', 'float32']
+Dtype = Literal[
+    'int8', 'int8_weight', 'int4_weight', 'fp8', 'bfloat16', 'float32'
+]  # fmt: skip
 DTYPES: tuple[str, ...] = typing.get_args(Dtype)
+# Those of arrays; the rest are quantizations, as `nn/quant.py` has them.
+FLOATS = ('bfloat16', 'float32')
 CacheDtype = Literal['auto', 'float32', 'bfloat16', 'int8']
 CACHE_DTYPES: tuple[str, ...] = typing.get_args(CacheDtype)
-# How weights are kept: 'int8' is one of two forms, as the machine allows.
-STORAGES = ('int8_grouped', 'int8_channel', 'bfloat16', 'float32')
 
 
 class LayerKind(enum.Enum):

@@ -13,7 +13,6 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from chatjax.nn import grouped
 from chatjax.nn import param
 from chatjax.nn import quant
 from chatjax.nn import sharding
@@ -47,7 +46,7 @@ class Linear(nn.Module):
     w = param.declare(self, 'w', spec)
     num_out = math.prod(self.out_shape)
     x_TK = x.reshape(x.shape[0], math.prod(self.in_shape))
-    y_TN = quant.product(x_TK, _as_matrix(w, num_out), live)
+    y_TN = quant.product(x_TK, quant.matrix(w, num_out), live)
     y = y_TN.reshape(x.shape[0], *self.out_shape)
     if self.use_bias:
       bias_spec = param.ParamSpec(
@@ -55,16 +54,6 @@ class Linear(nn.Module):
       )
       y = y + param.declare(self, 'b', bias_spec)[None]
     return y
-
-
-def _as_matrix(w: quant.Weight, num_out: int) -> quant.Weight:
-  if isinstance(w, grouped.GroupedTensor):
-    return w  # packed as a matrix
-  if isinstance(w, quant.QTensor):
-    return quant.QTensor(
-      w.values.reshape(num_out, -1), w.scale.reshape(num_out)
-    )
-  return w.reshape(num_out, -1)
 
 
 class RMSNorm(nn.Module):

@@ -254,16 +254,7 @@ def put(tree: Any, shardings: Any) -> Any:
 
 def storage(dtype: str, mesh: config_lib.MeshConfig) -> str:
   """How weights of a dtype are kept by an engine."""
-  return quant.storage(dtype) if mesh.num_devices == 1 else on_mesh(dtype)
-
-
-def on_mesh(dtype: str) -> str:
-  """How weights of a dtype are kept on a mesh.
-
-  The native kernels are opaque to the partitioner: on several devices XLA's
-  products serve.
-  """
-  return 'int8_channel' if dtype == 'int8' else dtype
+  return quant.storage(dtype, is_mesh=mesh.num_devices > 1)
 
 
 def narrowing(live: quant.Live | None) -> quant.LiveRows | None:

@@ -19,6 +19,7 @@ MESHES = {
   'data=2,model=2': config_lib.MeshConfig(data=2, model=2),
   'data=2,model=4': config_lib.MeshConfig(data=2, model=4),
 }
+ON_MESH = [x.storage for x in quant.SCHEMES.values() if x.serves(True)]
 # What was seen is 1e-6 of the largest logit: sums have another order.
 TOLERANCE = 1e-5
 
@@ -80,7 +81,7 @@ def leaves(tree):
   return jax.tree.leaves(tree)
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'int8_channel'])
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', *ON_MESH])
 @pytest.mark.parametrize('family', ['llama', 'qwen2', 'gemma3', 'mixtral'])
 def test_parameters_have_a_place_each(family, dtype):
   config = tiny.weights(family, 'float32', vocab_size=264).config
@@ -92,7 +93,7 @@ def test_parameters_have_a_place_each(family, dtype):
     model.abstract_params()
   )
   spec = places['layer_0']['attn']['out']['w']
-  spec = spec.values if dtype == 'int8_channel' else spec
+  spec = spec.values if dtype in quant.SCHEMES else spec
   assert spec.spec == sharding.PartitionSpec(None, 'heads', 'copies', None)
 
 
@@ -144,7 +145,7 @@ def test_rows_that_cannot_be_split_stay_whole():
   assert not even.is_fully_replicated
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'int8_channel'])
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', *ON_MESH])
 def test_rows_of_a_split_table_are_sent_and_not_the_table(dtype):
   config = tiny.weights('llama', 'float32', vocab_size=264).config
   layout = sharding.layout(MESHES['data=2,model=4'], config)

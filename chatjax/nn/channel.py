@@ -1,0 +1,170 @@
+"""Weights of 8 bits with a scale per output; so are the activations, per row.
+
+An int8 x int8 -> int32 product is exact, so its result does not depend on how
+many rows it is given. The float work around it is not: XLA may vectorize it
+differently at another row count. So all float work runs at the program's full
+row count, and only the integer product is narrowed to the live rows, fenced
+off by optimization barriers that keep XLA from fusing across the border.
+
+A product of two numbers in float8 is exact in float32, but their sum is not:
+it is computed at one width, as other products of floats are.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from typing import ClassVar
+from typing import Self
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+
+from chatjax.nn import floats
+from chatjax.nn import scheme
+
+_MIN_SCALE = 1e-8
+
+
+@dataclasses.dataclass(frozen=True)
+class _Channels(scheme.Quantized):
+  """`values * scale`.
+
+  Attributes:
+    values: [*out, *in], of 8 bits each.
+    scale: f32[*out].
+  """
+
+  values: jax.Array
+  scale: jax.Array
+
+  kind: ClassVar[np.dtype]
+  peak: ClassVar[int]  # of the values
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    return self.values.shape
+
+  @property
+  def num_out_axes(self) -> int:
+    return self.scale.ndim
+
+  @classmethod
+  def empty(cls, shape: tuple[int, ...], num_out_axes: int) -> Self:
+    return cls(
+      np.empty(shape, cls.kind), np.empty(shape[:num_out_axes], np.float32)
+    )
+
+  @classmethod
+  @abc.abstractmethod
+  def round(cls, x):
+    """Numbers up to `peak`, in numpy or in JAX, as `kind`."""
+
+  def put_rows(self, start: int, rows_NK: np.ndarray) -> None:
+    peak_N = np.abs(np.maximum(rows_NK.max(axis=1), -rows_NK.min(axis=1)))
+    scale_N = peak_N.astype(np.float32) / np.float32(self.peak)
+    scale_N = np.maximum(scale_N, np.float32(_MIN_SCALE))
+    place = slice(start, start + len(rows_NK))
+    values_NK = self.values.reshape(-1, rows_NK.shape[1])
+    values_NK[place] = self.round(rows_NK / scale_N[:, None])
+    self.scale.reshape(-1)[place] = scale_N
+
+  def matrix(self) -> Self:
+    num_outputs = math.prod(self.scale.shape)
+    return type(self)(
+      self.values.reshape(num_outputs, -1), self.scale.reshape(num_outputs)
+    )
+
+  def dequantize(self) -> jax.Array:
+    ones = (1,) * (self.values.ndim - self.scale.ndim)
+    scale = self.scale.reshape(*self.scale.shape, *ones)
+    return self.values.astype(jnp.float32) * scale
+
+  def round_rows(self, x_TK: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Activations as the values are, and a scale for each row: f32[T, 1]."""
+    x_TK = x_TK.astype(jnp.float32)
+    peak_T1 = jnp.max(jnp.abs(x_TK), axis=-1, keepdims=True)
+    scale_T1 = jnp.maximum(peak_T1 / self.peak, _MIN_SCALE)
+    q_TK = self.round(x_TK / scale_T1)
+    return lax.optimization_barrier((q_TK, scale_T1))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Int8Tensor(_Channels):
+  """Integers up to 127."""
+
+  kind: ClassVar[np.dtype] = np.dtype(np.int8)
+  peak: ClassVar[int] = 127
+
+  @classmethod
+  def round(cls, x):
+    if isinstance(x, np.ndarray):
+      return np.rint(x, out=x).astype(cls.kind)
+    return jnp.round(x).astype(cls.kind)
+
+  @classmethod
+  def random(
+    cls, key: jax.Array, shape: tuple[int, ...], num_out_axes: int
+  ) -> Self:
+    fan_in = math.prod(shape[num_out_axes:])
+    values = jax.random.randint(key, shape, -127, 128, jnp.int8)
+    return cls(
+      values, jnp.full(shape[:num_out_axes], (3 / fan_in) ** 0.5 / 127)
+    )
+
+  def product(self, x_TK: jax.Array, live: scheme.Live | None) -> jax.Array:
+    q_TK, scale_T1 = self.round_rows(x_TK)
+    is_narrow = isinstance(live, scheme.LiveRows)
+    q_WK = q_TK[live.rows] if is_narrow else q_TK
+    # Weights stand left: twice as fast as `x @ w.T` on a CPU.
+    y_NW = lax.dot_general(
+        self.values, q_WK, (((1,), (1,)), ((), ())),
+        preferred_element_type=jnp.int32,
+    )  # fmt: skip
+    y_WN = y_NW.T
+    y_TN = y_WN[live.inverse] if is_narrow else y_WN
+    y_TN = lax.optimization_barrier(y_TN)
+    return y_TN.astype(jnp.float32) * scale_T1 * self.scale[None, :]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Float8Tensor(_Channels):
+  """Floats with four bits of exponent and three of mantissa, up to 448."""
+
+  kind: ClassVar[np.dtype] = np.dtype(ml_dtypes.float8_e4m3fn)
+  peak: ClassVar[int] = 448
+
+  @classmethod
+  def round(cls, x):
+    return x.astype(cls.kind)
+
+  @classmethod
+  def random(
+    cls, key: jax.Array, shape: tuple[int, ...], num_out_axes: int
+  ) -> Self:
+    fan_in = math.prod(shape[num_out_axes:])
+    values = 64 * jax.random.truncated_normal(key, -7.0, 7.0, shape)
+    scale = jnp.full(shape[:num_out_axes], fan_in**-0.5 / 64)
+    return cls(cls.round(values), scale)
+
+  def product(self, x_TK: jax.Array, live: scheme.Live | None) -> jax.Array:
+    q_TK, scale_T1 = self.round_rows(x_TK)
+    y_TN = floats.converted_product(
+      q_TK, self.values, lambda x: x.astype(jnp.float32), live,
+      cuda=lambda q, w: lax.dot_general(
+          q, w, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32,
+      ),
+    )  # fmt: skip
+    return y_TN * scale_T1 * self.scale[None, :]
+
+
+INT8 = scheme.Scheme(
+  storage='int8_channel', dtype='int8', weight=Int8Tensor, is_narrowed=True
+)
+FLOAT8 = scheme.Scheme(storage='fp8', dtype='fp8', weight=Float8Tensor)

@@ -1,0 +1,85 @@
+"""Products with weights in floats, and with those that become floats for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from chatjax.native import kernels
+from chatjax.nn import scheme
+
+# Numbers of a weight that are floats at a time: they stay in a core's cache.
+_BLOCK = 2**18
+
+
+def product(
+  x_TK: jax.Array, w_NK: jax.Array, live: scheme.Live | None
+) -> jax.Array:
+  """`x @ w.T`, summed in float32."""
+  # A program of the engine says which rows live; a dense forward, which has to
+  # have a gradient, does not.
+  if isinstance(live, jax.Array) and kernels.is_available():
+    x_TK = x_TK.astype(jnp.float32)
+    if w_NK.dtype == jnp.bfloat16:
+      # A cast there and back is one that XLA may leave out.
+      x_TK = lax.reduce_precision(x_TK, exponent_bits=8, mantissa_bits=7)
+    return kernels.float_product(x_TK, live, w_NK)
+  return lax.dot_general(
+      x_TK.astype(w_NK.dtype), w_NK, (((1,), (1,)), ((), ())),
+      preferred_element_type=jnp.float32,
+  )  # fmt: skip
+
+
+def converted_product(
+  x_TK: jax.Array,
+  w_NK: Any,
+  convert: Callable[[Any], jax.Array],
+  live: scheme.Live | None,
+  **on: Callable[[jax.Array, Any], jax.Array],
+) -> jax.Array:
+  """`x @ w.T` with a weight that becomes floats for it.
+
+  They are float32 on a CPU and bfloat16 elsewhere, summed in float32.
+
+  Args:
+    x_TK: float[T, K].
+    w_NK: arrays that all lead with the N outputs.
+    convert: makes some outputs of it f32[n, K].
+    live: see `quant.product`.
+    **on: platform -> what computes it there instead.
+  """
+  if isinstance(live, jax.Array) and jax.default_backend() == 'cpu':
+    return _by_blocks(x_TK, w_NK, convert, live)
+  # The weight is made to depend on the rows: else XLA may convert it once,
+  # before the loop of a decode program, and keep all of them as floats.
+  x_TK, w_NK = lax.optimization_barrier((x_TK, w_NK))
+
+  def as_floats(dtype):
+    return lambda x, w: product(x.astype(dtype), convert(w).astype(dtype), None)
+
+  return lax.platform_dependent(
+    x_TK, w_NK, default=as_floats(jnp.bfloat16), cpu=as_floats(jnp.float32),
+    **on,
+  )  # fmt: skip
+
+
+def _by_blocks(x_TK, w_NK, convert, live_T):
+  """Some outputs at a time, so that few of them are floats."""
+  N, K = jax.tree.leaves(w_NK)[0].shape[0], x_TK.shape[1]
+  size = min(N, max(1, _BLOCK // K))
+
+  def add(i, y_TN):
+    start = jnp.minimum(i * size, N - size)  # the last ones may come twice
+    part = jax.tree.map(
+      lambda x: lax.dynamic_slice_in_dim(x, start, size), w_NK
+    )
+    y_Tn = product(x_TK, convert(part), live_T)
+    return lax.dynamic_update_slice_in_dim(y_TN, y_Tn, start, axis=1)
+
+  x_TK = x_TK.astype(jnp.float32)
+  y_TN = jnp.zeros((x_TK.shape[0], N), jnp.float32)
+  return lax.fori_loop(0, -(-N // size), add, y_TN)
