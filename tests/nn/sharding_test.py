@@ -84,7 +84,10 @@ def leaves(tree):
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16', *ON_MESH])
 @pytest.mark.parametrize('family', ['llama', 'qwen2', 'gemma3', 'mixtral'])
 def test_parameters_have_a_place_each(family, dtype):
-  config = tiny.weights(family, 'float32', vocab_size=264).config
+  sizes = {'vocab_size': 264, 'mlp_dim': 256}
+  if family == 'mixtral':
+    sizes['moe_dim'] = 256
+  config = tiny.weights(family, 'float32', **sizes).config
   model = transformer.Transformer(config, dtype)
   layout = sharding.layout(config_lib.MeshConfig(model=4), config)
   boxed = jax.eval_shape(model.init_boxed, jax.random.key(0))
@@ -95,6 +98,52 @@ def test_parameters_have_a_place_each(family, dtype):
   spec = places['layer_0']['attn']['out']['w']
   spec = spec.values if dtype in quant.SCHEMES else spec
   assert spec.spec == sharding.PartitionSpec(None, 'heads', 'copies', None)
+
+
+# Between layers their activations are floats, or are rounded too.
+@pytest.mark.parametrize(('dtype', 'tolerance'), [
+    ('int8_weight', 1e-5), ('int4_weight', 1e-5),
+    pytest.param('int8_channel', 0.05, marks=pytest.mark.slow),
+    pytest.param('fp8', 0.2, marks=pytest.mark.slow),
+])  # fmt: skip
+@pytest.mark.parametrize('family', [
+    'llama', pytest.param('mixtral', marks=pytest.mark.slow),
+])  # fmt: skip
+def test_quantized_weights_split_equal_whole(family, dtype, tolerance):
+  sizes = {'vocab_size': 264, 'mlp_dim': 256}
+  if family == 'mixtral':
+    sizes |= {'num_experts': 4, 'moe_dim': 256}
+  mesh = config_lib.MeshConfig(model=4, expert=2 if family == 'mixtral' else 1)
+  config = tiny.weights(family, 'float32', **sizes).config
+  layout = sharding.layout(mesh, config)
+  whole = transformer.Transformer(config, dtype)
+  split = transformer.Transformer(config, dtype, layout)
+  params = jax.jit(whole.init)(jax.random.key(0))
+  boxed = jax.eval_shape(split.init_boxed, jax.random.key(0))
+  placed = jax.device_put(params, layout.params(boxed))
+  tokens_T = jnp.arange(12) * 7
+  want = np.asarray(jax.jit(whole.dense)(params, tokens_T))
+  ours = jax.jit(split.dense, out_shardings=layout.replicated)(
+    placed, jax.device_put(tokens_T, layout.replicated)
+  )
+  assert folders.relative_difference(np.asarray(ours), want) < tolerance
+  scale = placed['layer_0']['mlp']['down']['w'].scale
+  groups = scale.shape[-1] // 4
+  if dtype in ('int8_weight', 'int4_weight'):
+    assert scale.addressable_shards[0].data.shape[-1] == groups
+
+
+def test_groups_are_not_cut():
+  config = tiny.weights('llama', 'float32', vocab_size=264, mlp_dim=320).config
+  boxed = jax.eval_shape(
+    transformer.Transformer(config, 'int8_weight').init_boxed,
+    jax.random.key(0),
+  )
+  layout = sharding.layout(config_lib.MeshConfig(model=2), config)
+  with pytest.raises(
+    config_lib.ConfigError, match="'mlp' has 320 entries in 5 groups"
+  ):
+    layout.params(boxed)
 
 
 def test_a_table_entry_is_split_by_its_mesh_axes():
