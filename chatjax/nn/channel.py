@@ -1,4 +1,6 @@
-"""Weights of 8 bits with a scale per output; so are the activations, per row.
+"""Weights of 8 bits with a scale per output.
+
+The activations are of 8 bits too, with a scale per row, or stay floats.
 
 An int8 x int8 -> int32 product is exact, so its result does not depend on how
 many rows it is given. The float work around it is not: XLA may vectorize it
@@ -15,6 +17,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
+from typing import Any
 from typing import ClassVar
 from typing import Self
 
@@ -79,10 +82,10 @@ class _Channels(scheme.Quantized):
       self.values.reshape(num_outputs, -1), self.scale.reshape(num_outputs)
     )
 
-  def dequantize(self) -> jax.Array:
+  def dequantize(self, dtype: Any = jnp.float32) -> jax.Array:
     ones = (1,) * (self.values.ndim - self.scale.ndim)
     scale = self.scale.reshape(*self.scale.shape, *ones)
-    return self.values.astype(jnp.float32) * scale
+    return (self.values.astype(jnp.float32) * scale).astype(dtype)
 
   def round_rows(self, x_TK: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Activations as the values are, and a scale for each row: f32[T, 1]."""
@@ -93,10 +96,9 @@ class _Channels(scheme.Quantized):
     return lax.optimization_barrier((q_TK, scale_T1))
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Int8Tensor(_Channels):
-  """Integers up to 127."""
+class _Integers(_Channels):
+  """Up to 127."""
 
   kind: ClassVar[np.dtype] = np.dtype(np.int8)
   peak: ClassVar[int] = 127
@@ -117,6 +119,12 @@ class Int8Tensor(_Channels):
       values, jnp.full(shape[:num_out_axes], (3 / fan_in) ** 0.5 / 127)
     )
 
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Int8Tensor(_Integers):
+  """A weight of integers that multiplies integers."""
+
   def product(self, x_TK: jax.Array, live: scheme.Live | None) -> jax.Array:
     q_TK, scale_T1 = self.round_rows(x_TK)
     is_narrow = isinstance(live, scheme.LiveRows)
@@ -130,6 +138,16 @@ class Int8Tensor(_Channels):
     y_TN = y_WN[live.inverse] if is_narrow else y_WN
     y_TN = lax.optimization_barrier(y_TN)
     return y_TN.astype(jnp.float32) * scale_T1 * self.scale[None, :]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Int8Weight(_Integers):
+  """A weight of integers that multiplies floats."""
+
+  def product(self, x_TK: jax.Array, live: scheme.Live | None) -> jax.Array:
+    y_TN = floats.converted_product(x_TK, self.values, _as, live)
+    return y_TN * self.scale[None, :]
 
 
 @jax.tree_util.register_dataclass
@@ -156,15 +174,19 @@ class Float8Tensor(_Channels):
   def product(self, x_TK: jax.Array, live: scheme.Live | None) -> jax.Array:
     q_TK, scale_T1 = self.round_rows(x_TK)
     y_TN = floats.converted_product(
-      q_TK, self.values, lambda x: x.astype(jnp.float32), live,
-      cuda=lambda q, w: lax.dot_general(
-          q, w, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32,
-      ),
-    )  # fmt: skip
+      q_TK, self.values, _as, live, cuda=lambda q, w: floats.product(q, w, None)
+    )
     return y_TN * scale_T1 * self.scale[None, :]
+
+
+def _as(values: jax.Array, dtype: Any) -> jax.Array:
+  return values.astype(dtype)
 
 
 INT8 = scheme.Scheme(
   storage='int8_channel', dtype='int8', weight=Int8Tensor, is_narrowed=True
+)
+INT8_WEIGHT = scheme.Scheme(
+  storage='int8_weight', dtype='int8_weight', weight=Int8Weight
 )
 FLOAT8 = scheme.Scheme(storage='fp8', dtype='fp8', weight=Float8Tensor)

@@ -37,7 +37,7 @@ def product(
 def converted_product(
   x_TK: jax.Array,
   w_NK: Any,
-  convert: Callable[[Any], jax.Array],
+  convert: Callable[[Any, Any], jax.Array],
   live: scheme.Live | None,
   **on: Callable[[jax.Array, Any], jax.Array],
 ) -> jax.Array:
@@ -48,7 +48,7 @@ def converted_product(
   Args:
     x_TK: float[T, K].
     w_NK: arrays that all lead with the N outputs.
-    convert: makes some outputs of it f32[n, K].
+    convert: makes some outputs [n, K] of a dtype of it.
     live: see `quant.product`.
     **on: platform -> what computes it there instead.
   """
@@ -77,7 +77,7 @@ def _by_blocks(x_TK, w_NK, convert, live_T):
     part = jax.tree.map(
       lambda x: lax.dynamic_slice_in_dim(x, start, size), w_NK
     )
-    y_Tn = product(x_TK, convert(part), live_T)
+    y_Tn = product(x_TK, convert(part, jnp.float32), live_T)
     return lax.dynamic_update_slice_in_dim(y_TN, y_Tn, start, axis=1)
 
   x_TK = x_TK.astype(jnp.float32)

