@@ -356,7 +356,8 @@ class EngineConfig:
 
   Attributes:
     dtype: weights; 'int8' has groups of 64 inputs where the native kernel
-      runs, else per-channel weights and per-token activations.
+      runs, else per-channel weights and per-token activations. 'int8_weight'
+      and 'int4_weight' leave the activations floats; 'fp8' is of both.
     cache_dtype: keys and values; 'auto' is bfloat16 beside bfloat16 weights,
       else float32. 'int8' has a factor per position and head.
     max_rows: sequences that decode at once.

@@ -146,7 +146,7 @@ class Int8Weight(_Integers):
   """A weight of integers that multiplies floats."""
 
   def product(self, x_TK: jax.Array, live: scheme.Live | None) -> jax.Array:
-    y_TN = floats.converted_product(x_TK, self.values, _as, live)
+    y_TN = floats.converted_product(x_TK, self.values, _as, live, fuses=True)
     return y_TN * self.scale[None, :]
 
 
@@ -174,7 +174,12 @@ class Float8Tensor(_Channels):
   def product(self, x_TK: jax.Array, live: scheme.Live | None) -> jax.Array:
     q_TK, scale_T1 = self.round_rows(x_TK)
     y_TN = floats.converted_product(
-      q_TK, self.values, _as, live, cuda=lambda q, w: floats.product(q, w, None)
+      q_TK,
+      self.values,
+      _as,
+      live,
+      fuses=True,
+      cuda=lambda q, w: floats.product(q, w, None),
     )
     return y_TN * scale_T1 * self.scale[None, :]
 

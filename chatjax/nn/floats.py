@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from chatjax.native import kernels
 from chatjax.nn import scheme
 
-# Numbers of a weight that are floats at a time: they stay in a core's cache.
-_BLOCK = 2**18
+# Numbers of a weight that are floats at a time: on a CPU they stay in a core's
+# cache, elsewhere they are worth a dispatch.
+_CPU_BLOCK, _BLOCK = 2**18, 2**22
 
 
 def product(
@@ -39,6 +40,8 @@ def converted_product(
   w_NK: Any,
   convert: Callable[[Any, Any], jax.Array],
   live: scheme.Live | None,
+  *,
+  fuses: bool,
   **on: Callable[[jax.Array, Any], jax.Array],
 ) -> jax.Array:
   """`x @ w.T` with a weight that becomes floats for it.
@@ -50,16 +53,27 @@ def converted_product(
     w_NK: arrays that all lead with the N outputs.
     convert: makes some outputs [n, K] of a dtype of it.
     live: see `quant.product`.
+    fuses: whether XLA for accelerators makes the floats as it multiplies. It
+      does not where groups of inputs have something in common.
     **on: platform -> what computes it there instead.
   """
-  if isinstance(live, jax.Array) and jax.default_backend() == 'cpu':
-    return _by_blocks(x_TK, w_NK, convert, live)
+  is_cpu = jax.default_backend() == 'cpu'
+  if isinstance(live, jax.Array) and (is_cpu or not fuses):
+    dtype, block = (
+      (jnp.float32, _CPU_BLOCK) if is_cpu else (jnp.bfloat16, _BLOCK)
+    )
+    return _by_blocks(
+      x_TK.astype(dtype),
+      w_NK,
+      lambda x, w: product(x, convert(w, dtype), live),
+      block,
+    )
   # The weight is made to depend on the rows: else XLA may convert it once,
   # before the loop of a decode program, and keep all of them as floats.
   x_TK, w_NK = lax.optimization_barrier((x_TK, w_NK))
 
   def as_floats(dtype):
-    return lambda x, w: product(x.astype(dtype), convert(w).astype(dtype), None)
+    return lambda x, w: product(x.astype(dtype), convert(w, dtype), None)
 
   return lax.platform_dependent(
     x_TK, w_NK, default=as_floats(jnp.bfloat16), cpu=as_floats(jnp.float32),
@@ -67,19 +81,18 @@ def converted_product(
   )  # fmt: skip
 
 
-def _by_blocks(x_TK, w_NK, convert, live_T):
+def _by_blocks(x_TK, w_NK, multiply, block):
   """Some outputs at a time, so that few of them are floats."""
   N, K = jax.tree.leaves(w_NK)[0].shape[0], x_TK.shape[1]
-  size = min(N, max(1, _BLOCK // K))
+  size = min(N, max(1, block // K))
 
   def add(i, y_TN):
     start = jnp.minimum(i * size, N - size)  # the last ones may come twice
     part = jax.tree.map(
       lambda x: lax.dynamic_slice_in_dim(x, start, size), w_NK
     )
-    y_Tn = product(x_TK, convert(part, jnp.float32), live_T)
+    y_Tn = multiply(x_TK, part)
     return lax.dynamic_update_slice_in_dim(y_TN, y_Tn, start, axis=1)
 
-  x_TK = x_TK.astype(jnp.float32)
   y_TN = jnp.zeros((x_TK.shape[0], N), jnp.float32)
   return lax.fori_loop(0, -(-N // size), add, y_TN)

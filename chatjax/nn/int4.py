@@ -89,7 +89,9 @@ class Int4Tensor(scheme.Quantized):
     return ((values.astype(dtype) - 8) * scale).reshape(self.shape)
 
   def product(self, x_TK: jax.Array, live: scheme.Live | None) -> jax.Array:
-    return floats.converted_product(x_TK, self, Int4Tensor.dequantize, live)
+    return floats.converted_product(
+      x_TK, self, Int4Tensor.dequantize, live, fuses=False
+    )
 
 
 def _shapes(

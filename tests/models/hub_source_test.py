@@ -152,7 +152,11 @@ def test_arrays_go_where_they_are_placed(folder, tmp_path):
     assert len(value.sharding.device_set) == 1
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'int8_grouped'])
+@pytest.mark.parametrize('dtype', [
+    'float32', 'int8_grouped',
+    *(pytest.param(x, marks=pytest.mark.slow)
+      for x in ('int8_weight', 'int4_weight', 'fp8')),
+])  # fmt: skip
 def test_memory_is_the_result_and_little_more(folder, dtype):
   config = {**hub_folder.CONFIG, 'hidden_size': 512, 'vocab_size': 60_000}
   hub_folder.write(folder, config=config)

@@ -173,7 +173,7 @@ def test_random_weights_have_the_variance_of_a_layer(name):
 @pytest.fixture(params=['native', 'XLA'])
 def product(request, monkeypatch):
   """Products in blocks of ten outputs or less."""
-  monkeypatch.setattr(floats, '_BLOCK', 960)
+  monkeypatch.setattr(floats, '_CPU_BLOCK', 960)
   if request.param == 'XLA':
     monkeypatch.setattr(kernels, 'is_available', lambda: False)
   elif not kernels.is_available():
