@@ -173,15 +173,17 @@ class Float8Tensor(_Channels):
 
   def product(self, x_TK: jax.Array, live: scheme.Live | None) -> jax.Array:
     q_TK, scale_T1 = self.round_rows(x_TK)
+    # XLA has no slices of float8 on a CPU: it would make float16 of the whole.
+    bytes_NK = lax.bitcast_convert_type(self.values, jnp.uint8)
     y_TN = floats.converted_product(
-      q_TK,
-      self.values,
-      _as,
-      live,
-      fuses=True,
-      cuda=lambda q, w: floats.product(q, w, None),
-    )
+      q_TK, bytes_NK, _from_bytes, live, fuses=True,
+      cuda=lambda q, w: floats.product(q, _from_bytes(w, q.dtype), None),
+    )  # fmt: skip
     return y_TN * scale_T1 * self.scale[None, :]
+
+
+def _from_bytes(values: jax.Array, dtype: Any) -> jax.Array:
+  return lax.bitcast_convert_type(values, Float8Tensor.kind).astype(dtype)
 
 
 def _as(values: jax.Array, dtype: Any) -> jax.Array:

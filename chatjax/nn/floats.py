@@ -84,7 +84,9 @@ def converted_product(
 def _by_blocks(x_TK, w_NK, multiply, block):
   """Some outputs at a time, so that few of them are floats."""
   N, K = jax.tree.leaves(w_NK)[0].shape[0], x_TK.shape[1]
-  size = min(N, max(1, block // K))
+  # Two at least: a loop of one is none, and XLA may then convert all weights of
+  # a program before it multiplies by the first.
+  size = min(-(-N // 2), max(1, block // K))
 
   def add(i, y_TN):
     start = jnp.minimum(i * size, N - size)  # the last ones may come twice

@@ -208,15 +208,14 @@ def test_a_row_has_its_bits_alone_and_in_every_crowd(product, name):
 
 
 @pytest.mark.parametrize('name', [*WEIGHT_ONLY, 'fp8'])
-@pytest.mark.parametrize('live', [None, 'all'])
-def test_weights_stay_small_in_a_loop(name, live):
-  """XLA would make floats of all of them before the loop."""
+def test_weights_stay_small_in_a_loop(name):
+  """XLA would make floats of all of them at once, or before the loop."""
   many, size = 6, 512
   ws = [quantized(name, weights(size, size, seed=i)) for i in range(many)]
 
   @jax.jit
   def loop(x_TK, ws, n):
-    live_T = live and jnp.ones(8, bool)
+    live_T = jnp.ones(8, bool)
 
     def step(_, x_TK):
       for w in ws:
@@ -287,9 +286,10 @@ def test_a_quantization_is_one_file_and_a_line(tmp_path, monkeypatch):
   for name, leaf in halved.items():
     if quant.is_weight(leaf):
       np.testing.assert_array_equal(leaf.values, exact[name].astype(np.float16))
+  assert isinstance(halved['layer_1.mlp.down.w'], Halves)
   ids = jnp.arange(9)
   want, ours = (
     transformer.Transformer(x.config, x.dtype).dense(x.restore(), ids)
     for x in kept.values()
   )
-  assert 1e-6 < np.abs(ours - want).max() < 0.02 * np.abs(want).max()
+  np.testing.assert_allclose(ours, want, atol=0.01 * np.abs(want).max())
