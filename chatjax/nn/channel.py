@@ -173,12 +173,14 @@ class Float8Tensor(_Channels):
 
   def product(self, x_TK: jax.Array, live: scheme.Live | None) -> jax.Array:
     q_TK, scale_T1 = self.round_rows(x_TK)
-    # XLA has no slices of float8 on a CPU: it would make float16 of the whole.
-    bytes_NK = lax.bitcast_convert_type(self.values, jnp.uint8)
-    y_TN = floats.converted_product(
-      q_TK, bytes_NK, _from_bytes, live, fuses=True,
-      cuda=lambda q, w: floats.product(q, _from_bytes(w, q.dtype), None),
-    )  # fmt: skip
+    if jax.default_backend() == 'gpu':
+      y_TN = floats.product(q_TK, self.values, None)
+    else:
+      # XLA for a CPU has no slices of float8: it makes float16 of the whole.
+      bytes_NK = lax.bitcast_convert_type(self.values, jnp.uint8)
+      y_TN = floats.converted_product(
+        q_TK, bytes_NK, _from_bytes, live, fuses=True
+      )
     return y_TN * scale_T1 * self.scale[None, :]
 
 

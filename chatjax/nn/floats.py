@@ -42,7 +42,6 @@ def converted_product(
   live: scheme.Live | None,
   *,
   fuses: bool,
-  **on: Callable[[jax.Array, Any], jax.Array],
 ) -> jax.Array:
   """`x @ w.T` with a weight that becomes floats for it.
 
@@ -55,30 +54,18 @@ def converted_product(
     live: see `quant.product`.
     fuses: whether XLA for accelerators makes the floats as it multiplies. It
       does not where groups of inputs have something in common.
-    **on: platform -> what computes it there instead.
   """
   is_cpu = jax.default_backend() == 'cpu'
+  dtype = jnp.float32 if is_cpu else jnp.bfloat16
+  x_TK = x_TK.astype(dtype)
   if isinstance(live, jax.Array) and (is_cpu or not fuses):
-    dtype, block = (
-      (jnp.float32, _CPU_BLOCK) if is_cpu else (jnp.bfloat16, _BLOCK)
-    )
+    block = _CPU_BLOCK if is_cpu else _BLOCK
     return _by_blocks(
-      x_TK.astype(dtype),
-      w_NK,
-      lambda x, w: product(x, convert(w, dtype), live),
-      block,
+      x_TK, w_NK, lambda x, w: product(x, convert(w, dtype), live), block
     )
-  # The weight is made to depend on the rows: else XLA may convert it once,
-  # before the loop of a decode program, and keep all of them as floats.
-  x_TK, w_NK = lax.optimization_barrier((x_TK, w_NK))
-
-  def as_floats(dtype):
-    return lambda x, w: product(x.astype(dtype), convert(w, dtype), None)
-
-  return lax.platform_dependent(
-    x_TK, w_NK, default=as_floats(jnp.bfloat16), cpu=as_floats(jnp.float32),
-    **on,
-  )  # fmt: skip
+  # On a mesh nothing may stand between the weight and its product, as a barrier
+  # or a branch would: the partitioner would gather it.
+  return product(x_TK, convert(w_NK, dtype), None)
 
 
 def _by_blocks(x_TK, w_NK, multiply, block):
