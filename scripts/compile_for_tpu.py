@@ -30,6 +30,7 @@ from chatjax.engine import footprint
 from chatjax.engine import programs
 from chatjax.models import families
 from chatjax.models import load
+from chatjax.nn import quant
 from chatjax.nn import sharding
 from chatjax.nn import transformer
 
@@ -179,7 +180,7 @@ def compile_for(
     platform='tpu', topology_name=deployment.topology
   )
   layout = sharding.layout(config.engine.mesh, model, described.devices)
-  dtype = sharding.on_mesh(config.engine.dtype)
+  dtype = quant.storage(config.engine.dtype, is_mesh=True)
   weights = load.Weights(
     config=model,
     abstract=transformer.Transformer(model, dtype).abstract_params(),

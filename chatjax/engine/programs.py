@@ -28,9 +28,6 @@ from chatjax.nn import transformer
 
 Progress = Callable[[int, int], None]
 
-# The form of weights whose product is narrowed to the live rows from outside.
-_NARROWED = 'int8_channel'
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Programs:
@@ -84,7 +81,7 @@ def width_ladder(
   for the weights, so 4 would gain nothing.
   """
   rows = config.num_rows
-  if storage != _NARROWED:
+  if not quant.is_narrowed(storage):
     return (rows,)
   return (*(width for width in (2, 8, 16, 32, 64, 128) if width < rows), rows)
 
@@ -192,7 +189,7 @@ def compile_all(
       progress(len(compiled), len(planned))
   widths = width_ladder(config, weights.dtype)
   decode = {width: compiled.pop(('decode', width)) for width in widths}
-  takes_rows = weights.dtype == _NARROWED
+  takes_rows = quant.is_narrowed(weights.dtype)
   return Programs(
     decode=decode,
     takes_rows=takes_rows,
@@ -299,7 +296,7 @@ def _decode_arguments(weights, config, width):
   """What a decode program takes besides parameters, cache and state."""
   rows = config.num_rows
   live = None
-  if weights.dtype == _NARROWED:
+  if quant.is_narrowed(weights.dtype):
     live = quant.LiveRows(_i32(width), _i32(rows))
   keep_B = jax.ShapeDtypeStruct((rows,), jnp.bool_)
   pages = (_i32(rows),) * len(weights.config.kinds)
