@@ -196,7 +196,8 @@ def test_rows_that_cannot_be_split_stay_whole():
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16', *ON_MESH])
 def test_rows_of_a_split_table_are_sent_and_not_the_table(dtype):
-  config = tiny.weights('llama', 'float32', vocab_size=264).config
+  sizes = {'vocab_size': 264, 'mlp_dim': 256}
+  config = tiny.weights('llama', 'float32', **sizes).config
   layout = sharding.layout(MESHES['data=2,model=4'], config)
   model = transformer.Transformer(config, dtype, layout)
   boxed = jax.eval_shape(model.init_boxed, jax.random.key(0))
