@@ -9,6 +9,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import concurrent.futures
@@ -25,6 +26,7 @@ from chatjax.chat import chunks as chunks_lib
 from chatjax.chat import format as format_lib
 from chatjax.chat import named_formats
 from chatjax.chat import replay as replay_lib
+from chatjax.chat import scoring
 from chatjax.chat import session as session_lib
 from chatjax.chat.parsers import formats
 from chatjax.ckpt import home as home_lib
@@ -103,6 +105,44 @@ class Chat:
     _refuse_stream(params)
     return self.session.stream(self._parse(messages, params, stream=True))
 
+  def score(
+    self, prompt: scoring.Prompt, completion: scoring.Text, **options: Any
+  ) -> scoring.Scored:
+    """What the model says of a completion that it is given.
+
+    The log-probabilities are those of the same answer drawn, bit for bit.
+
+    Args:
+      prompt: a text, messages as `chat` takes them, or token ids.
+      completion: a text, or token ids such as an answer's.
+      **options: see `score_many`.
+    """
+    (scored,) = self.score_many([(prompt, completion)], **options)
+    return scored
+
+  def score_many(
+    self,
+    pairs: Iterable[tuple[scoring.Prompt, scoring.Text]],
+    *,
+    top_logprobs: int = 0,
+  ) -> list[scoring.Scored]:
+    """Scores completions of prompts, all of them in flight together.
+
+    Pairs of one prompt share its prefill.
+
+    Args:
+      pairs: (prompt, completion), each as `score` takes it.
+      top_logprobs: alternatives to tell of per token, 0 to 20.
+
+    Raises:
+      types.RequestError: names what is at fault in `param`.
+    """
+    as_ids = [
+      (self._prompt_ids(prompt), scoring.completion_ids(self.session, text))
+      for prompt, text in pairs
+    ]
+    return scoring.score(self.session, as_ids, top_logprobs=top_logprobs)
+
   def stored(self, completion_id: str) -> dict[str, Any]:
     """A kept answer, as OpenAI's object.
 
@@ -134,6 +174,12 @@ class Chat:
 
   def __exit__(self, *unused_error: object) -> None:
     self.close()
+
+  def _prompt_ids(self, prompt: scoring.Prompt) -> tuple[int, ...]:
+    ids = scoring.ids_of_text(self.session, prompt)
+    if ids is None:
+      ids = self.session.prompt(self._parse(prompt, {})).token_ids
+    return ids
 
   def _parse(self, messages, params, **more):
     body = {'model': self.model_id, 'messages': messages, **params, **more}

@@ -17,6 +17,11 @@ def check(
   request: types.TokenRequest, *, vocab_size: int, max_context: int
 ) -> None:
   """Raises `types.RequestError` for what cannot be served."""
+  for variant in request.variants:
+    assert variant.prompt_ids == request.prompt_ids, 'of another prompt'
+    assert not variant.variants, 'variants have none'
+    check(variant, vocab_size=vocab_size, max_context=max_context)
+  assert len(request.variants) in (0, request.n), 'one variant per choice'
   _check_ids('Prompt', request.prompt_ids, vocab_size, 'messages')
   if not request.prompt_ids:
     raise types.RequestError('The prompt is empty.', param='messages')

@@ -9,12 +9,12 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from chatjax import types
 from chatjax.sampling import mass
 from chatjax.sampling import padded
 from chatjax.sampling import ranking
 
-# OpenAI's bound on `top_logprobs`.
-MAX_TOP = 20
+MAX_TOP = types.MAX_TOP_LOGPROBS
 
 
 def log_normalizer(logits_V: jax.Array) -> jax.Array:

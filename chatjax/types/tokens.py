@@ -51,6 +51,10 @@ class TokenRequest:
     constraint: makes the constraint of a choice; None is none.
     prompt_logprobs: alternatives to report per prompt token; None reports
       nothing.
+    is_measured: whether tokens come with a `Measured`.
+    variants: requests of the same prompt, one per choice: choice i is what
+      choice 0 of the i-th would be alone. What concerns the prompt and its
+      place in the queue is read from this request, not from them.
   """
 
   request_id: str
@@ -67,6 +71,12 @@ class TokenRequest:
   prediction_ids: tuple[int, ...] = ()
   constraint: Callable[[], Constraint] | None = None
   prompt_logprobs: int | None = None
+  is_measured: bool = False
+  variants: tuple[TokenRequest, ...] = ()
+
+  def of_choice(self, choice: int) -> tuple[TokenRequest, int]:
+    """The request that says how a choice is drawn, and its number there."""
+    return (self.variants[choice], 0) if self.variants else (self, choice)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +94,22 @@ class Drafted:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Measured:
+  """What else a model says of a token and its place.
+
+  Attributes:
+    entropy: of the model's own whole distribution, in nats (float32 value).
+    rank: of the token by (logit descending, id ascending); 1 is the first.
+    free_id: what would have been drawn there without a constraint, after the
+      same tokens and with the same noise.
+  """
+
+  entropy: float
+  rank: int
+  free_id: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Token:
   """One generated token as the engine reports it.
 
@@ -91,11 +117,13 @@ class Token:
     id: the token id.
     logprob: raw natural-log probability under the model (float32 value).
     top: (id, logprob) alternatives, most likely first.
+    measured: if that was asked for.
   """
 
   id: int
   logprob: float
   top: tuple[tuple[int, float], ...] = ()
+  measured: Measured | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
