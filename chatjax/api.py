@@ -23,11 +23,13 @@ import jax
 from chatjax import config as config_lib
 from chatjax import types
 from chatjax.chat import chunks as chunks_lib
+from chatjax.chat import counterfactuals as counterfactuals_lib
 from chatjax.chat import format as format_lib
 from chatjax.chat import named_formats
 from chatjax.chat import replay as replay_lib
 from chatjax.chat import scoring
 from chatjax.chat import session as session_lib
+from chatjax.chat import sweep as sweep_lib
 from chatjax.chat.parsers import formats
 from chatjax.ckpt import home as home_lib
 from chatjax.engine import engine as engine_lib
@@ -142,6 +144,58 @@ class Chat:
       for prompt, text in pairs
     ]
     return scoring.score(self.session, as_ids, top_logprobs=top_logprobs)
+
+  def sweep(
+    self, messages: Sequence[Mapping[str, Any]], **params: Any
+  ) -> sweep_lib.Sweep:
+    """Answers under many settings, with one prefill for all of them.
+
+    Each answer is what `chat` gives for its settings, bit for bit; those of
+    one seed are drawn with the same noise.
+
+    Args:
+      messages: as for `chat`.
+      **params: its fields. The numbers that say how tokens are drawn
+        (temperature, top_p, seed, max_tokens, ...) may be arrays, which are
+        broadcast against each other. Without a seed one is drawn for all.
+
+    Raises:
+      types.RequestError: names the field at fault in `param`.
+    """
+    shape, settings = sweep_lib.plan(params)
+    requests = [self._parse(messages, one) for one in settings]
+    running = sweep_lib.start(self.session, requests)
+    return sweep_lib.finish(
+      self.session, running, shape=shape, settings=settings
+    )
+
+  def counterfactuals(
+    self,
+    prompt: scoring.Prompt,
+    completion: scoring.Text,
+    *,
+    choice: int = 0,
+    **params: Any,
+  ) -> counterfactuals_lib.Counterfactuals:
+    """What would have been drawn at each step under other settings.
+
+    Args:
+      prompt: a text, messages as `chat` takes them, or token ids.
+      completion: the answer as token ids, or as a text: drawn or made up.
+      choice: number of the answer among the choices of its request.
+      **params: the answer's seed and the other settings: temperature, top_p,
+        ...; numbers may be arrays, which are broadcast against each other.
+
+    Raises:
+      types.RequestError: names what is at fault in `param`.
+    """
+    return counterfactuals_lib.draw(
+      self.session,
+      self._prompt_ids(prompt),
+      scoring.completion_ids(self.session, completion),
+      params,
+      choice=choice,
+    )
 
   def stored(self, completion_id: str) -> dict[str, Any]:
     """A kept answer, as OpenAI's object.

@@ -36,6 +36,7 @@ def check(
   sampler.host_params(request.sampling)
   processors.bias_row(request.sampling.logit_bias, vocab_size)
   _check_number('n', request.n, 1, 2**31)
+  _check_number('choice', request.first_choice, 0, 2**31 - request.n)
   _check_number('seed', request.seed, types.MIN_SEED, types.MAX_SEED)
   _check_number('priority', request.priority, -MAX_PRIORITY, MAX_PRIORITY)
   if request.timeout_s is not None:

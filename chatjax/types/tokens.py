@@ -40,7 +40,7 @@ class TokenRequest:
   Attributes:
     request_id: unique among the requests in flight.
     prompt_ids: at least one id, all below the vocabulary size.
-    seed: int64; choice i draws with `fold_in(key(seed), i)`.
+    seed: int64; choice i draws with `fold_in(key(seed), first_choice + i)`.
     stop_ids: ids that end a choice (end-of-sequence ids included).
     max_tokens: upper bound on generated tokens per choice.
     priority: smaller goes first; 0 is the default.
@@ -52,6 +52,7 @@ class TokenRequest:
     prompt_logprobs: alternatives to report per prompt token; None reports
       nothing.
     is_measured: whether tokens come with a `Measured`.
+    first_choice: number of choice 0, for its key.
     variants: requests of the same prompt, one per choice: choice i is what
       choice 0 of the i-th would be alone. What concerns the prompt and its
       place in the queue is read from this request, not from them.
@@ -72,11 +73,14 @@ class TokenRequest:
   constraint: Callable[[], Constraint] | None = None
   prompt_logprobs: int | None = None
   is_measured: bool = False
+  first_choice: int = 0
   variants: tuple[TokenRequest, ...] = ()
 
   def of_choice(self, choice: int) -> tuple[TokenRequest, int]:
-    """The request that says how a choice is drawn, and its number there."""
-    return (self.variants[choice], 0) if self.variants else (self, choice)
+    """The request that says how a choice is drawn, and its key's number."""
+    if self.variants:
+      return self.variants[choice].of_choice(0)
+    return self, self.first_choice + choice
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
