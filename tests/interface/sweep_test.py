@@ -83,7 +83,7 @@ def test_a_refused_setting_leaves_nothing_behind(engine, model):
   with pytest.raises(types.RequestError) as caught:
     model.sweep(MESSAGES, temperature=[1.0, -1.0])
   assert caught.value.param == 'temperature'
-  with pytest.raises(types.RequestError, match='too many|at most'):
+  with pytest.raises(types.RequestError, match='at most'):
     model.sweep(MESSAGES, seed=range(2000), max_tokens=1)
   assert engine.num_open == 0
 
