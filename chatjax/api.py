@@ -9,6 +9,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from typing import Any
 import jax
 
 from chatjax import config as config_lib
+from chatjax import look as look_lib
 from chatjax import types
 from chatjax.chat import chunks as chunks_lib
 from chatjax.chat import counterfactuals as counterfactuals_lib
@@ -196,6 +198,79 @@ class Chat:
       params,
       choice=choice,
     )
+
+  @property
+  def params(self) -> Any:
+    """The parameters: a nested dict of arrays."""
+    return self.session.engine.params
+
+  def loss(
+    self, token_ids: Any, mask: Any = None, *, params: Any = None
+  ) -> jax.Array:
+    """The mean of -log p(token | those before it), in nats; differentiable.
+
+    The dense forward of float weights, for `jax.grad` over `params`.
+
+    Args:
+      token_ids: [T] or [B, T], or a list of sequences of any lengths.
+      mask: how much the prediction of each token counts, of the same shape;
+        the first token's is not read. None counts all.
+      params: in place of the model's own; a tree like `model.params`.
+
+    Raises:
+      types.ChatjaxError: the weights are int8.
+    """
+    engine = self.session.engine
+    return look_lib.loss(engine, token_ids, mask, params=params)
+
+  def look(
+    self,
+    prompt: scoring.Prompt,
+    *,
+    read: Collection[str] = (),
+    add: Mapping[str, Any] | None = None,
+    attention: Collection[str] = (),
+  ) -> look_lib.Inspection:
+    """Runs the dense forward and shows what passes at named points.
+
+    Args:
+      prompt: a text, messages as `chat` takes them, or token ids.
+      read: points of the residual stream, such as 'embed', 'layer_3.attn',
+        'layer_3.mlp', 'layer_3' or 'final_norm'; see `chatjax.nn.taps`.
+      add: point -> array that broadcasts to [T, D], added there.
+      attention: layers, such as 'layer_2', whose attention is shown.
+
+    Raises:
+      types.RequestError: there is no such point; the error lists them.
+    """
+    ids = self._prompt_ids(prompt)
+    engine = self.session.engine
+    return look_lib.look(engine, ids, read=read, add=add, attention=attention)
+
+  def unembed(self, hidden: Any) -> jax.Array:
+    """Logits f32[..., V] of the residual stream f32[..., D] at any layer.
+
+    The last norm and the vocabulary, as after the last layer: a logit lens.
+    """
+    return look_lib.unembed(self.session.engine, hidden)
+
+  def steered(self, add: Mapping[str, Any]) -> Chat:
+    """The same model with vectors added to its residual stream.
+
+    It has an engine of its own, compiled for it, with a cache of its own, and
+    shares the weights. Close it, too.
+
+    Args:
+      add: point (see `look`) -> f32[D], added at every position of prompts and
+        answers.
+    """
+    engine = self.session.engine
+    steered = engine_lib.Engine(
+      look_lib.steered(engine, add),
+      engine.config,
+      prompt_format=engine.fingerprint_parts['prompt_format'],
+    )
+    return Chat(self.session.on(steered), self._limits)
 
   def stored(self, completion_id: str) -> dict[str, Any]:
     """A kept answer, as OpenAI's object.

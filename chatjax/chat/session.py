@@ -7,6 +7,7 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import copy
 import dataclasses
 import json
 import secrets
@@ -104,6 +105,13 @@ class Session:
     self.keeper = keeper_lib.Keeper(
       open_store, fingerprint_parts=engine.fingerprint_parts
     )
+
+  def on(self, engine: generation.Engine) -> Session:
+    """The same session on another engine."""
+    session = copy.copy(self)
+    session.engine = engine
+    session.keeper = self.keeper.of(engine.fingerprint_parts)
+    return session
 
   def start(
     self,

@@ -48,6 +48,8 @@ class Engine:
   called on the engine's own thread.
 
   Attributes:
+    weights: the model.
+    config: how it is run.
     totals: what it has done since its start.
     listeners: called with the timeline of every request that ends.
     error: why its thread ended, if it failed.
@@ -72,6 +74,7 @@ class Engine:
       leader: tells other processes what to do, if there are any; closed with
         the engine.
     """
+    self.weights, self.config = weights, config
     self._model, self._config = weights.config, config
     self.totals = stats.Totals()
     self.listeners: list[stats.Listener] = []

@@ -20,6 +20,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from chatjax import config as config_lib
 from chatjax.nn import attention
@@ -79,7 +80,7 @@ class Taps:
   def at(self, point: str, x_TD: jax.Array) -> jax.Array:
     """What goes on from a point."""
     if point in self.add:
-      x_TD = x_TD + self.add[point]
+      x_TD = x_TD + jnp.broadcast_to(self.add[point], x_TD.shape)
     if point in self.read:
       self.seen[point] = x_TD
     return x_TD
