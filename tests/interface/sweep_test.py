@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from chatjax import api
+from chatjax import coupled
 from chatjax import types
 from chatjax.testing import byte_tokenizer
 from tests.interface import tiny_chat
@@ -178,3 +179,37 @@ def test_settings_without_a_meaning_are_refused(model, params, param):
   with pytest.raises(types.RequestError) as caught:
     model.counterfactuals('a', 'b', **params)
   assert caught.value.param == param
+
+
+def test_models_and_prompts_share_their_noise(model):
+  """Two sessions of one engine, one of them with another prompt."""
+  prompts = [MESSAGES, [{'role': 'user', 'content': 'Something else.'}]]
+  made = coupled.draw(
+    [model, model], prompts, seed=[3, 4], temperature=[[1.0], [0.4]],
+    max_tokens=12,
+  )  # fmt: skip
+  assert made.answers.shape == (2, 2, 2, 2) == made.texts.shape
+  for place, answer in np.ndenumerate(made.answers):
+    _, prompt, *setting = place
+    fields = made.settings[np.ravel_multi_index(setting, (2, 2))]
+    alone = model.chat(prompts[prompt], **fields)
+    assert alone.choices == answer.choices
+    assert coupled.parting(alone, answer) is None
+  assert made.settings[1]['seed'] == 4
+  assert made.settings[2]['temperature'] == 0.4
+  hot, cold = made.answers[0, 0, 0, 0], made.answers[0, 0, 1, 0]
+  place = coupled.parting(hot, cold)
+  ids, others = hot.choices[0].token_ids, cold.choices[0].token_ids
+  assert ids[:place] == others[:place]
+  assert ids[place] != others[place]
+
+
+def test_a_noise_that_is_drawn_is_one_for_all(model):
+  made = coupled.draw([model, model], [MESSAGES], max_tokens=8)
+  one, other = made.answers[:, 0]
+  assert one.chatjax.seed == other.chatjax.seed
+  assert coupled.parting(one, other) is None
+  shorter = model.chat(
+    MESSAGES, seed=one.chatjax.seed, max_tokens=5, return_token_ids=True
+  )
+  assert coupled.parting(one, shorter) == 5
