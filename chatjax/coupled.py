@@ -35,7 +35,7 @@ class Model(Protocol):
   ) -> sweep_lib.Sweep: ...
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Coupled:
   """Answers of one noise.
 

@@ -26,7 +26,7 @@ from chatjax.nn import taps as taps_lib
 from chatjax.nn import transformer
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Inspection:
   """What a forward over some tokens showed.
 
@@ -159,7 +159,10 @@ def look(
 
 @functools.partial(jax.jit, static_argnames=('model', 'read', 'attention'))
 def _look(model, params, tokens_T, add, *, read, attention):
-  add = {**params.get(transformer.STEERING, {}), **add}
+  for name, vector_D in params.get(transformer.STEERING, {}).items():
+    place = *tokens_T.shape, vector_D.shape[0]
+    more_TD = jnp.broadcast_to(add.get(name, 0.0), place)
+    add = {**add, name: more_TD + vector_D[None]}
   taps = taps_lib.Taps(read=read, add=add, attention=attention)
   logits_TV = model.dense(params, tokens_T, taps)
   return logits_TV, taps.seen, taps.attended

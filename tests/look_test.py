@@ -215,6 +215,11 @@ def test_a_steered_model_is_another_one(int8):
     dense = steered.look(whole)
     added = int8.look(whole, add={'layer_1': vector, 'layer_2.attn': vector})
     np.testing.assert_allclose(dense.logits, added.logits, atol=1e-4)
+    twice = steered.look(whole, add={'layer_1': vector})
+    added = int8.look(
+      whole, add={'layer_1': 2 * vector, 'layer_2.attn': vector}
+    )
+    np.testing.assert_allclose(twice.logits, added.logits, atol=1e-4)
     by_rows = steered.score(IDS, ids).logprobs
     logprobs_TV = jax.nn.log_softmax(dense.logits)
     told_T = logprobs_TV[np.arange(19, 19 + len(ids)), np.array(ids)]

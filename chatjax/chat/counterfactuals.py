@@ -23,7 +23,7 @@ _WHOLE = 'top_k', 'min_tokens', 'seed'
 _ALONE = 'logit_bias', 'allowed_token_ids'
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Counterfactuals:
   """Draws under settings, after the same history and with the same noise.
 

@@ -31,7 +31,7 @@ Prompt = Text | Sequence[Mapping[str, Any]]
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Scored:
   """A completion under a model; arrays have one entry per token.
 
