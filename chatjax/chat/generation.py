@@ -12,6 +12,7 @@ import weakref
 
 from chatjax import types
 from chatjax.chat import choice as choice_lib
+from chatjax.chat import gather
 from chatjax.chat import mailbox
 from chatjax.engine import stats
 from chatjax.protocol import response
@@ -102,7 +103,7 @@ class Generation:
 
   def __init__(
     self,
-    engine: Engine,
+    engine: gather.Engine,
     request: types.TokenRequest,
     meta: response.Meta,
     choices: Sequence[choice_lib.ChoiceAssembler],
@@ -249,7 +250,7 @@ class Generation:
 
 
 def _cancel_open(
-  engine: Engine, request_id: str, open_choices: set[int]
+  engine: gather.Engine, request_id: str, open_choices: set[int]
 ) -> None:
   if open_choices:
     engine.cancel(request_id)
