@@ -137,7 +137,7 @@ class Leases:
     fresh = self._folder / f'.{uuid.uuid4().hex}'
     try:
       fresh.write_text(self.owner_id)
-      return _link(fresh, path)
+      return link_once(fresh, path)
     finally:
       fresh.unlink(missing_ok=True)
 
@@ -179,14 +179,14 @@ def create_once(path: pathlib.Path, data: bytes) -> bool:
   fresh = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
   try:
     manifest.write_durably(fresh, data)
-    made = _link(fresh, path)
+    made = link_once(fresh, path)
   finally:
     fresh.unlink(missing_ok=True)
   manifest.sync_folder(path.parent)
   return made
 
 
-def _link(fresh: pathlib.Path, path: pathlib.Path) -> bool:
+def link_once(fresh: pathlib.Path, path: pathlib.Path) -> bool:
   """Gives a file a second name, unless that is taken."""
   try:
     os.link(fresh, path)

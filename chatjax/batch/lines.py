@@ -118,7 +118,7 @@ def _object(data: bytes, bound: int) -> dict[str, Any]:
     raise LineError(
       f'The line is longer than {bound} bytes.', code='line_too_long'
     )
-  data = data.removeprefix(_BOM)
+  data = data.removeprefix(_BOM).strip()
   try:
     fields = json_body.loads(data)
     json_body.check_keys(data)

@@ -108,18 +108,17 @@ class Manifest:
   def differences(self, other: Manifest) -> dict[str, tuple[Any, Any]]:
     """What makes two manifests those of different runs: name -> (own, other).
 
-    Of the fingerprint, its parts are named.
+    Of what has parts, those that differ: 'settings.max_n'.
     """
-    found = {
-      name: (getattr(self, name), getattr(other, name))
-      for name in _IDENTITY
-      if getattr(self, name) != getattr(other, name)
-    }
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in _IDENTITY:
+      pair = getattr(self, name), getattr(other, name)
+      if isinstance(pair[0], str) and pair[0] != pair[1]:
+        found[name] = pair
+      elif pair[0] != pair[1]:
+        found |= _differences(name, *pair)
     if 'fingerprint' in found:
-      for name in sorted({*self.parts, *other.parts}):
-        pair = self.parts.get(name), other.parts.get(name)
-        if pair[0] != pair[1]:
-          found[f'fingerprint.{name}'] = pair
+      found |= _differences('fingerprint', self.parts, other.parts)
     return found
 
   def as_json(self) -> str:
@@ -188,6 +187,16 @@ def read(folder: pathlib.Path) -> Manifest:
   except (OSError, ValueError) as error:
     reason = getattr(error, 'strerror', None) or str(error)
     raise ManifestError(f'{path} cannot be read: {reason}.') from None
+
+
+def _differences(
+  name: str, one: Mapping[str, Any], other: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+  return {
+    f'{name}.{key}': (one.get(key), other.get(key))
+    for key in sorted({*one, *other})
+    if one.get(key) != other.get(key)
+  }
 
 
 def digest(value: Any) -> str:

@@ -52,11 +52,13 @@ def test_what_makes_another_run_is_named():
     'fingerprint': ('fp_1', 'fp_2'),
     'fingerprint.weights': ('w', 'v'),
   }
-  assert set(one.differences(make(inputs={}))) == {'inputs'}
-  assert set(one.differences(make(settings={'max_n': 1}))) == {'settings'}
+  assert set(one.differences(make(inputs={}))) == {'inputs.x.jsonl'}
+  assert one.differences(make(settings={'max_n': 1})) == {
+    'settings.max_n': (None, 1)
+  }
   assert set(one.differences(make(model='x'))) == {'model'}
   newer = dataclasses.replace(one, code={'version': '9', 'sha256': 'x'})
-  assert set(one.differences(newer)) == {'code'}
+  assert set(one.differences(newer)) == {'code.sha256', 'code.version'}
 
 
 @pytest.mark.parametrize(
