@@ -8,6 +8,7 @@ work/            until then, shared by all workers
   leases/        who works on what
   parts/         RANGE.GENERATION.part: records as they are made
   done/          RANGE.RESULTS.ERRORS.part: all records of a range, in order
+  kept/          what an earlier run of other requests has left
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Folder:
     self.leases = root / _WORK / 'leases'
     self._parts = root / _WORK / 'parts'
     self._done = root / _WORK / 'done'
+    self.kept = root / _WORK / 'kept'
 
   @property
   def requests(self) -> pathlib.Path:
@@ -220,25 +222,41 @@ class Folder:
 
   def check(self, manifest: manifest_lib.Manifest) -> None:
     """Raises `FolderError` if results are not as their manifest says."""
-    for name, told in manifest.results.items():
-      path = self.root / name
-      if not path.exists() or manifest_lib.digest_file(path) != told:
-        raise FolderError(
-          f'{path} is not what {manifest_lib.NAME} says: it was changed after'
-          ' it was made. Choose another --output, or --force to make it again.'
-        )
+    if not self.is_sound(manifest):
+      raise FolderError(
+        f'The results in {self.root} are not what {manifest_lib.NAME} says:'
+        ' they were changed after they were made. Choose another --output, or'
+        ' --force to make them again.'
+      )
 
   def clear(self) -> None:
     """Removes what is needed only on the way."""
     shutil.rmtree(self.root / _WORK, ignore_errors=True)
 
-  def start_over(self) -> None:
-    """Removes all of a run; the manifest first, which says that it is one."""
-    for name in (manifest_lib.NAME, RESULTS, ERRORS, REQUESTS):
+  def is_sound(self, manifest: manifest_lib.Manifest) -> bool:
+    """Whether the results are as their manifest says."""
+    return all(
+      (self.root / name).exists()
+      and manifest_lib.digest_file(self.root / name) == told
+      for name, told in manifest.results.items()
+    )
+
+  def start_over(self, *, keeps: bool) -> None:
+    """Gives up a run; the manifest last, since it says that there was one.
+
+    Args:
+      keeps: sets its answers aside for `kept.Kept`.
+    """
+    self.kept.mkdir(exist_ok=True)
+    old = [*self._parts.iterdir(), *self._done.iterdir()]
+    for path in (self.root / RESULTS, self.root / ERRORS, *old):
+      if keeps and path.exists() and path.name != ERRORS:
+        os.replace(path, self.kept / f'{uuid.uuid4().hex}{path.suffix}')
+      path.unlink(missing_ok=True)
+    if not keeps:
+      shutil.rmtree(self.kept)
+    for name in (REQUESTS, manifest_lib.NAME):
       (self.root / name).unlink(missing_ok=True)
-    for folder in (self._parts, self._done):
-      shutil.rmtree(folder, ignore_errors=True)
-      folder.mkdir(parents=True, exist_ok=True)
 
   def _write(
     self, fresh: Mapping[str, pathlib.Path], num_ranges: int

@@ -25,6 +25,7 @@ from typing import BinaryIO
 from chatjax.store import manifest
 
 RESULT, ERROR = 'R', 'E'
+SUFFIX = '.part'
 _SUM_DIGITS = 16
 
 

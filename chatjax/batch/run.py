@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 import concurrent.futures
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -14,6 +15,7 @@ from chatjax import types
 from chatjax.batch import answer as answer_lib
 from chatjax.batch import content
 from chatjax.batch import folder as folder_lib
+from chatjax.batch import kept as kept_lib
 from chatjax.batch import leases as leases_lib
 from chatjax.batch import shards
 from chatjax.batch import source as source_lib
@@ -26,6 +28,8 @@ _MERGE = 'merge'
 _PARSERS = 2  # threads; more would only take turns
 _POLL_S = 0.2
 _INPUT = 'requests.jsonl'
+# Runs that differ only there have the same answers to the same requests.
+_MOVES_NO_ANSWER = ('inputs.', 'settings.limits', 'settings.range_lines')
 _SHOWN = 5  # differences in one sentence
 
 
@@ -44,7 +48,8 @@ class Settings:
     range_lines: lines that a worker takes at a time; 0 is by the file.
     lease_s: after which a silent worker on another machine is held for dead.
     priority: added to that of every request.
-    force: makes a folder that holds another run this run's.
+    force: makes a folder that holds another run this run's; what that has
+      answered of the same requests with the same fingerprint is kept.
   """
 
   shard: shards.Shard = shards.ALL
@@ -105,6 +110,7 @@ def run(
         range_lines=manifest.settings['range_lines'],
       ) as source,
       concurrent.futures.ThreadPoolExecutor(_PARSERS) as pool,
+      contextlib.closing(kept_lib.Kept(folder.kept)) as kept,
     ):  # fmt: skip
       worker = worker_lib.Worker(
         answer_lib.Asker(
@@ -112,6 +118,7 @@ def run(
         ),
         source=source,
         folder=folder,
+        kept=kept,
         leases=leases,
         shard=settings.shard,
         rows=settings.rows,
@@ -180,8 +187,10 @@ def _to_the_end(
     try:
       asyncio.run(worker.run())
       if lease := leases.take(_MERGE):
-        merged = folder.merge(manifest, source.num_ranges)
-        leases.release(lease)
+        try:
+          merged = folder.merge(manifest, source.num_ranges)
+        finally:
+          leases.release(lease)
         folder.clear()
         return merged
     except folder_lib.Damaged:
@@ -261,12 +270,17 @@ def _identify(
     },
   )
   found = folder.manifest()
-  if found is not None and (differs := found.differences(mine)):
-    if not settings.force:
+  if found is not None:
+    differs = found.differences(mine)
+    if differs and not settings.force:
       raise _other_run(folder, differs)
-    _check_alone(leases, folder, settings.shard)
-    folder.start_over()
-    found = None
+    if differs or (settings.force and not folder.is_sound(found)):
+      _check_alone(leases, folder, settings.shard)
+      has_same_answers = all(
+        one.startswith(_MOVES_NO_ANSWER) for one in differs
+      )
+      folder.start_over(keeps=has_same_answers and folder.is_sound(found))
+      found = None
   if found is not None and found.is_complete:
     return found
   folder.adopt(path)
@@ -299,7 +313,7 @@ def _other_run(
   return folder_lib.FolderError(
     f'{folder.root} holds another run; they differ in'
     f' {", ".join(told[:_SHOWN])}{more}. Choose another --output, or --force to'
-    ' give up what is there.'
+    ' make it this one; answers to the same requests are kept.'
   )
 
 

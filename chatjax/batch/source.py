@@ -81,17 +81,13 @@ class Source:
     self._ids = _Ids()
     try:
       self.sha256 = self._scan()
-    except OSError as error:
-      raise SourceError(
-        f'{path} cannot be read: {error.strerror or error}.'
-      ) from None
-    except sqlite3.Error as error:
-      raise SourceError(
-        f'{tempfile.gettempdir()} has no room for an index of the ids'
-        f' ({error}); set TMPDIR to another folder.'
-      ) from None
-    if not self.num_requests:
-      raise SourceError(f'{path} has no requests: it is empty.')
+      if not self.num_requests:
+        raise SourceError(f'{path} has no requests: it is empty.')
+    except BaseException as error:
+      self.close()
+      if isinstance(error, (OSError, sqlite3.Error)):
+        raise _unreadable(path, error) from None
+      raise
     self.range_lines = range_lines or _range_lines(self.num_lines)
 
   @property
@@ -209,6 +205,17 @@ class _Ids:
   def close(self) -> None:
     self._db.close()
     self._folder.cleanup()
+
+
+def _unreadable(
+  path: pathlib.Path, error: OSError | sqlite3.Error
+) -> SourceError:
+  if isinstance(error, OSError):
+    return SourceError(f'{path} cannot be read: {error.strerror or error}.')
+  return SourceError(
+    f'{tempfile.gettempdir()} has no room for an index of the ids ({error});'
+    ' set TMPDIR to another folder.'
+  )
 
 
 def _range_lines(num_lines: int) -> int:

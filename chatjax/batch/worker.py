@@ -12,6 +12,7 @@ import threading
 from chatjax.batch import answer as answer_lib
 from chatjax.batch import content
 from chatjax.batch import folder as folder_lib
+from chatjax.batch import kept as kept_lib
 from chatjax.batch import leases as leases_lib
 from chatjax.batch import lines
 from chatjax.batch import order
@@ -75,6 +76,7 @@ class Worker:
     asker: the model.
     source: the requests.
     folder: where answers go.
+    kept: answers that need not be drawn again.
     leases: this worker's.
     shard: which ranges it begins with.
     rows: choices that the engine decodes at once.
@@ -88,6 +90,7 @@ class Worker:
     *,
     source: source_lib.Source,
     folder: folder_lib.Folder,
+    kept: kept_lib.Kept,
     leases: leases_lib.Leases,
     shard: shards.Shard,
     rows: int,
@@ -97,6 +100,7 @@ class Worker:
     self._asker = asker
     self._source = source
     self._folder = folder
+    self._kept = kept
     self._leases = leases
     self._shard = shard
     # Enough that a row that ends finds the next prompt ready.
@@ -218,15 +222,18 @@ class Worker:
     )
     items = self._plan(taken)
     known, num_damaged = self._folder.places(index, taken.keys)
-    taken.items = order.arrange([one for one in items if one.line not in known])
-    taken.refusals = [one for one in taken.refusals if one.line not in known]
-    taken.left = len(taken.items) + len(taken.refusals)
+    items = [one for one in items if one.line not in known]
+    ready = [one for one in taken.refusals if one.line not in known]
+    ready += filter(None, (self._kept.find(x.line, x.key) for x in items))
+    lines_ready = {one.line for one in ready}
+    taken.items = order.arrange([x for x in items if x.line not in lines_ready])
+    taken.left = len(taken.items) + len(ready)
     failed = sum(place.is_error for place in known.values())
     taken.counts = folder_lib.Counts(len(known) - failed, failed)
     with self._lock:
       self._num_damaged += num_damaged
       self._ranges[taken.part] = taken
-    for record in taken.refusals:
+    for record in ready:
       self._writer.put(taken.part, record)
     if not taken.left:
       self._finish(taken)

@@ -33,12 +33,13 @@ def child(question):
 
 def wait(pid, timeout_s):
   end_s = time.monotonic() + timeout_s
-  while time.monotonic() < end_s:
+  while True:
     found, status = os.waitpid(pid, os.WNOHANG)
     if found:
       return os.waitstatus_to_exitcode(status)
+    if time.monotonic() >= end_s:
+      return None
     time.sleep(0.005)
-  return None
 
 
 def main():
