@@ -22,6 +22,7 @@ import os
 import pathlib
 import re
 import shutil
+from typing import BinaryIO
 import uuid
 
 from chatjax import types
@@ -60,6 +61,36 @@ class Counts:
 
 
 NONE = Counts()
+
+
+class FinalFiles:
+  """`results.jsonl` and `errors.jsonl` in the making.
+
+  Attributes:
+    counts: of what was added.
+  """
+
+  def __init__(self, files: Mapping[str, BinaryIO]):
+    self.counts = NONE
+    self._files = files
+    self._sums = {name: hashlib.sha256() for name in files}
+    self._sizes = dict.fromkeys(files, 0)
+
+  def add(self, record: parts.Record) -> None:
+    name = ERRORS if record.is_error else RESULTS
+    data = record.data + b'\n'
+    self._files[name].write(data)
+    self._sums[name].update(data)
+    self._sizes[name] += len(data)
+    self.counts += Counts(not record.is_error, record.is_error)
+
+  @property
+  def digests(self) -> dict[str, dict[str, object]]:
+    """As a manifest tells them."""
+    return {
+      name: {'sha256': self._sums[name].hexdigest(), 'bytes': size}
+      for name, size in self._sizes.items()
+    }
 
 
 class Folder:
@@ -198,19 +229,18 @@ class Folder:
     Raises:
       Damaged: a range is not whole any more, and is to be run again.
     """
-    fresh = {
-      name: self.root / f'.{name}.{uuid.uuid4().hex}'
-      for name in (RESULTS, ERRORS)
+    names = {
+      int(match[1]): match[0]
+      for match in map(_DONE.fullmatch, os.listdir(self._done))
+      if match
     }
-    try:
-      counts, results = self._write(fresh, num_ranges)
-      for name, path in fresh.items():
-        os.replace(path, self.root / name)
-    finally:
-      for path in fresh.values():
-        path.unlink(missing_ok=True)
+    with self.final_files() as files:
+      for index in range(num_ranges):
+        for record in self._records(names[index]):
+          files.add(record)
+    counts = files.counts
     complete = manifest.finish(
-      results=results,
+      results=files.digests,
       counts={
         'total': counts.total,
         'completed': counts.completed,
@@ -219,6 +249,42 @@ class Folder:
     )
     complete.write(self.root)
     return complete
+
+  @contextlib.contextmanager
+  def final_files(self) -> Iterator[FinalFiles]:
+    """The results, which are in their place once the block is left."""
+    fresh = {
+      name: self.root / f'.{name}.{uuid.uuid4().hex}'
+      for name in (RESULTS, ERRORS)
+    }
+    try:
+      with contextlib.ExitStack() as stack:
+        files = {
+          name: stack.enter_context(open(path, 'wb'))
+          for name, path in fresh.items()
+        }
+        yield FinalFiles(files)
+        for file in files.values():
+          file.flush()
+          os.fsync(file.fileno())
+      for name, path in fresh.items():
+        os.replace(path, self.root / name)
+    finally:
+      for path in fresh.values():
+        path.unlink(missing_ok=True)
+    manifest_lib.sync_folder(self.root)
+
+  def all_places(
+    self, index: int, keys: Mapping[int, str]
+  ) -> dict[int, parts.Place]:
+    """As `places`, those of a finished range too."""
+    found, _ = self.places(index, keys)
+    for name in os.listdir(self._done):
+      if (match := _DONE.fullmatch(name)) and int(match[1]) == index:
+        for one in filter(None, parts.places(self._done / name)):
+          if keys.get(one[0]) == one[1].key:
+            found.setdefault(*one)
+    return found
 
   def check(self, manifest: manifest_lib.Manifest) -> None:
     """Raises `FolderError` if results are not as their manifest says."""
@@ -257,38 +323,6 @@ class Folder:
       shutil.rmtree(self.kept)
     for name in (REQUESTS, manifest_lib.NAME):
       (self.root / name).unlink(missing_ok=True)
-
-  def _write(
-    self, fresh: Mapping[str, pathlib.Path], num_ranges: int
-  ) -> tuple[Counts, dict[str, dict[str, object]]]:
-    sums = {name: hashlib.sha256() for name in fresh}
-    sizes = dict.fromkeys(fresh, 0)
-    counts = NONE
-    names = {
-      int(match[1]): match[0]
-      for match in map(_DONE.fullmatch, os.listdir(self._done))
-      if match
-    }
-    with contextlib.ExitStack() as stack:
-      files = {
-        name: stack.enter_context(open(path, 'wb'))
-        for name, path in fresh.items()
-      }
-      for index in range(num_ranges):
-        for record in self._records(names[index]):
-          name = ERRORS if record.is_error else RESULTS
-          data = record.data + b'\n'
-          files[name].write(data)
-          sums[name].update(data)
-          sizes[name] += len(data)
-          counts += Counts(not record.is_error, record.is_error)
-      for file in files.values():
-        file.flush()
-        os.fsync(file.fileno())
-    return counts, {
-      name: {'sha256': sums[name].hexdigest(), 'bytes': sizes[name]}
-      for name in fresh
-    }
 
   def _records(self, name: str) -> Iterator[parts.Record]:
     """All of a finished range; if it is damaged, it is finished no more."""

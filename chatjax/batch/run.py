@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from collections.abc import Mapping
 import concurrent.futures
 import contextlib
@@ -17,6 +18,8 @@ from chatjax.batch import content
 from chatjax.batch import folder as folder_lib
 from chatjax.batch import kept as kept_lib
 from chatjax.batch import leases as leases_lib
+from chatjax.batch import lines
+from chatjax.batch import plan as plan_lib
 from chatjax.batch import shards
 from chatjax.batch import source as source_lib
 from chatjax.batch import worker as worker_lib
@@ -70,6 +73,7 @@ def run(
   limits: limits_lib.Limits | None = None,
   report: worker_lib.Report = lambda progress: None,
   room: worker_lib.Room | None = None,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> manifest_lib.Manifest:
   """Answers all requests of a file; goes on where an earlier run was ended.
 
@@ -81,6 +85,7 @@ def run(
     limits: how big a request may be.
     report: told how far it is, on a thread of its own.
     room: see `worker.Worker`.
+    should_stop: looked at now and then; the run then raises `worker.Stopped`.
 
   Returns: the manifest of the whole, complete.
 
@@ -124,6 +129,7 @@ def run(
         rows=settings.rows,
         report=report,
         room=room,
+        should_stop=should_stop,
       )
       report(worker.progress())
       return _to_the_end(worker, source, folder, leases, manifest)
@@ -320,3 +326,49 @@ def _other_run(
 def _shown(value: Any) -> str:
   text = str(value)
   return text if len(text) <= 80 else f'{text[:77]}...'
+
+
+def cut_short(
+  output: pathlib.Path,
+  *,
+  limits: limits_lib.Limits,
+  fingerprint: str,
+  context: int,
+  code: str,
+  message: str,
+) -> folder_lib.Counts:
+  """Makes the results of a run that is not to go on.
+
+  Args:
+    output: its folder, in which nobody works.
+    limits: as it ran.
+    fingerprint: as it ran.
+    context: the longest answer.
+    code: the error of all requests that have no answer.
+    message: the same in a sentence.
+
+  Returns: what there is now.
+  """
+  folder = folder_lib.Folder(output)
+  folder.make()
+  with (
+    folder.writing(),
+    source_lib.Source(folder.requests, limits=limits) as source,
+    folder.final_files() as files,
+  ):
+    for index in range(source.num_ranges):
+      plan = plan_lib.read(
+        source, index, fingerprint=fingerprint, limits=limits, context=context
+      )
+      places = folder.all_places(index, plan.keys)
+      refused = {one.line: one for one in plan.refusals}
+      for line in plan.keys:
+        record = places[line].read() if line in places else refused.get(line)
+        if record is None:
+          error = lines.LineError(
+            message, code=code, custom_id=plan.custom_ids[line]
+          )
+          record = answer_lib.refusal(line, plan.keys[line], error)
+        files.add(record)
+  folder.clear()
+  return files.counts

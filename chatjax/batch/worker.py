@@ -9,14 +9,15 @@ import dataclasses
 import pathlib
 import threading
 
+from chatjax import types
 from chatjax.batch import answer as answer_lib
-from chatjax.batch import content
 from chatjax.batch import folder as folder_lib
 from chatjax.batch import kept as kept_lib
 from chatjax.batch import leases as leases_lib
 from chatjax.batch import lines
 from chatjax.batch import order
 from chatjax.batch import parts
+from chatjax.batch import plan as plan_lib
 from chatjax.batch import shards
 from chatjax.batch import source as source_lib
 
@@ -41,6 +42,10 @@ class Progress:
   num_damaged: int
 
 
+class Stopped(types.ChatjaxError):
+  """A run that was told to end before its end."""
+
+
 Report = Callable[[Progress], None]
 # (choices) -> whether so many more may be asked now, beside those of others.
 Room = Callable[[int], bool]
@@ -54,7 +59,6 @@ class _Range:
     part: where its new records go.
     keys: of its requests, by line.
     items: what is to be asked, in order.
-    refusals: records of what is no request.
     left: records that are not on disk yet.
     counts: of those that are.
   """
@@ -64,7 +68,6 @@ class _Range:
   part: pathlib.Path
   keys: dict[int, str] = dataclasses.field(default_factory=dict)
   items: list[order.Item] = dataclasses.field(default_factory=list)
-  refusals: list[parts.Record] = dataclasses.field(default_factory=list)
   left: int = 0
   counts: folder_lib.Counts = folder_lib.NONE
 
@@ -82,6 +85,7 @@ class Worker:
     rows: choices that the engine decodes at once.
     report: told after each group that is on disk, on a thread of its own.
     room: whether there is room beside others' requests; None is alone.
+    should_stop: looked at now and then.
   """
 
   def __init__(
@@ -96,6 +100,7 @@ class Worker:
     rows: int,
     report: Report,
     room: Room | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
   ):
     self._asker = asker
     self._source = source
@@ -107,6 +112,7 @@ class Worker:
     self._most = rows + max(rows, _MIN_AHEAD)
     self._report = report
     self._room = room
+    self._should_stop = should_stop
     self._fingerprint = asker.session.engine.fingerprint
     self._lock = threading.Lock()
     self._ranges: dict[pathlib.Path, _Range] = {}
@@ -166,6 +172,8 @@ class Worker:
     with contextlib.suppress(TimeoutError):
       await asyncio.wait_for(self._wake.wait(), timeout_s)
     self._wake.clear()
+    if self._should_stop():
+      raise Stopped('The batch was stopped.')
     self._check_writer()
     for task in [one for one in self._tasks if one.done()]:
       self._tasks.discard(task)
@@ -220,10 +228,15 @@ class Worker:
       lease=lease,
       part=self._folder.new_part(index, lease.generation),
     )
-    items = self._plan(taken)
+    plan = plan_lib.read(
+      self._source, index, fingerprint=self._fingerprint,
+      limits=self._asker.limits,
+      context=self._asker.session.engine.max_context,
+    )  # fmt: skip
+    taken.keys = plan.keys
     known, num_damaged = self._folder.places(index, taken.keys)
-    items = [one for one in items if one.line not in known]
-    ready = [one for one in taken.refusals if one.line not in known]
+    items = [one for one in plan.items if one.line not in known]
+    ready = [one for one in plan.refusals if one.line not in known]
     ready += filter(None, (self._kept.find(x.line, x.key) for x in items))
     lines_ready = {one.line for one in ready}
     taken.items = order.arrange([x for x in items if x.line not in lines_ready])
@@ -238,32 +251,6 @@ class Worker:
     if not taken.left:
       self._finish(taken)
     return taken
-
-  def _plan(self, taken: _Range) -> list[order.Item]:
-    """Looks at every line of a range; notes the keys and what is refused."""
-    limits, items = self._asker.limits, []
-    for line in self._source.read(taken.index):
-      try:
-        if line.data is None:
-          raise lines.too_long(limits)
-        asked = lines.parse(line.data, limits=limits)
-        if line.is_duplicate:
-          raise lines.duplicate(asked.custom_id)
-      except lines.LineError as error:
-        key = content.key_of_damage(
-          self._fingerprint, line.number, line.data or b''
-        )
-        taken.refusals.append(answer_lib.refusal(line.number, key, error))
-      else:
-        key = asked.key(self._fingerprint)
-        items.append(
-          order.item(
-            line.number, line.offset, key, asked,
-            context=self._asker.session.engine.max_context,
-          )
-        )  # fmt: skip
-      taken.keys[line.number] = key
-    return items
 
   def _note(self, path: pathlib.Path, record: parts.Record) -> None:
     """A record is on disk."""
