@@ -333,9 +333,9 @@ class Jobs:
   def _answer(self, batch: Mapping[str, Any]) -> None:
     rows = self._session.engine.max_rows
 
-    def room(n: int) -> bool:
+    def room(num_own: int, n: int) -> bool:
       """Leaves a row for whoever comes, if there is more than one."""
-      num_open = self._session.engine.num_open
+      num_open = max(self._session.engine.num_open, num_own)
       return not num_open or num_open + n <= max(1, rows - 1)
 
     def report(progress: worker_lib.Progress) -> None:

@@ -47,8 +47,9 @@ class Stopped(types.ChatjaxError):
 
 
 Report = Callable[[Progress], None]
-# (choices) -> whether so many more may be asked now, beside those of others.
-Room = Callable[[int], bool]
+# (own choices, more choices) -> whether these may be asked too, beside those of
+# others. Own ones may not have come to the engine yet.
+Room = Callable[[int, int], bool]
 
 
 @dataclasses.dataclass
@@ -164,7 +165,7 @@ class Worker:
   async def _until_room(self, n: int) -> None:
     while self._num_open and self._num_open + n > self._most:
       await self._wait(_POLL_S)
-    while self._room is not None and not self._room(n):
+    while self._room is not None and not self._room(self._num_open, n):
       await self._wait(_POLL_S / 20)
 
   async def _wait(self, timeout_s: float) -> None:
