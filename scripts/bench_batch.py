@@ -84,16 +84,21 @@ def _resume(model: api.Chat, folder: pathlib.Path) -> None:
   path = _write(model, folder / 'many.jsonl', 10**6, _LINES.value)
   for what in ('begins', 'resumes'):
     started: list[float] = []
-    note = lambda timeline, started=started: started.append(timeline.started)
-    model.session.engine.listeners.append(note)
     begin_s = time.monotonic()
+
+    def note(timeline, started=started, begin_s=begin_s) -> None:
+      # What was cancelled at the end of the last run may be told now.
+      if timeline.started is not None and timeline.started > begin_s:
+        started.append(timeline.started)
+
+    model.session.engine.listeners.append(note)
     with contextlib.suppress(worker_lib.Stopped):
       run_lib.run(
         model.session, path, folder / 'many', settings=_settings(),
         should_stop=lambda started=started: bool(started),
       )  # fmt: skip
     model.session.engine.listeners.remove(note)
-    first_s = min(one for one in started if one is not None) - begin_s
+    first_s = min(started) - begin_s
     print(f'{_LINES.value} lines: work {what} after {first_s:.2f} s')
 
 
