@@ -63,13 +63,16 @@ class Process:
     self.pid = pid
     self._forker = forker
     self._told = told
+    self._code = None
 
   def kill(self):
     os.kill(self.pid, signal.SIGKILL)
 
   def wait(self, timeout_s=60.0):
     """The exit code; None if it has not ended in time."""
-    return self._forker.ask(wait=self.pid, timeout_s=timeout_s)
+    if self._code is None:
+      self._code = self._forker.ask(wait=self.pid, timeout_s=timeout_s)
+    return self._code
 
   @property
   def told(self):
