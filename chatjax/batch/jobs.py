@@ -49,6 +49,7 @@ _OUTPUTS = {
   'output_file_id': folder_lib.RESULTS,
   'error_file_id': folder_lib.ERRORS,
 }
+_OURS = 'chatjax'
 _RETRY_S = 5.0
 _ENDS = {
   'expired': (
@@ -119,7 +120,7 @@ class Jobs:
       'input_file_id': file.id,
       'metadata': fields['metadata'] or None,
       'model': self._session.model_id,
-      'chatjax': {
+      _OURS: {
         'created_ns': now_ns,
         'output_lives_s': fields['output_lives_s'],
       },
@@ -168,7 +169,9 @@ class Jobs:
 
   def shown(self, batch: Mapping[str, Any]) -> dict[str, Any]:
     """As clients see it."""
-    shown = {name: value for name, value in batch.items() if name != 'chatjax'}
+    shown = {name: value for name, value in batch.items() if name != _OURS}
+    if (told := batch[_OURS].get('manifest')) is not None:
+      shown[_OURS] = {'manifest': told}
     with self._lock:
       counts = self._counts.get(batch['id'])
     if counts is not None:
@@ -192,9 +195,7 @@ class Jobs:
     """Oldest first."""
     names = os.listdir(self._folder) if self._folder.is_dir() else ()
     found = (self._read(name) for name in names if _ID.fullmatch(name))
-    return sorted(
-      filter(None, found), key=lambda one: one['chatjax']['created_ns']
-    )
+    return sorted(filter(None, found), key=lambda one: one[_OURS]['created_ns'])
 
   def _get(self, batch_id: str) -> dict[str, Any]:
     found = self._read(batch_id) if _ID.fullmatch(batch_id) else None
@@ -376,6 +377,9 @@ class Jobs:
       )
     batch = self._step(batch, 'finalizing') if is_complete else batch
     made = self._make_files(batch, run_folder)
+    if done is not None:
+      told = json.loads(done.as_json())
+      made[_OURS] = {**batch[_OURS], 'manifest': told}
     self._step(batch, status, **made)
     shutil.rmtree(run_folder, ignore_errors=True)
     (self._folder / batch['id'] / _INPUT).unlink(missing_ok=True)
@@ -396,7 +400,7 @@ class Jobs:
         copy,
         filename=f'{batch["id"]}_{filename}',
         purpose='batch_output',
-        lives_s=batch['chatjax']['output_lives_s'],
+        lives_s=batch[_OURS]['output_lives_s'],
       )
       made[name] = file.id
     made['request_counts'] = {

@@ -191,10 +191,11 @@ def link_once(fresh: pathlib.Path, path: pathlib.Path) -> bool:
   try:
     os.link(fresh, path)
   except FileExistsError:
-    return False
+    # A network file system that lost its answer tries again by itself, and
+    # finds the link that it has made.
+    return os.stat(fresh).st_nlink == 2
   except OSError as error:
     if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-      # A network file system may have lost its answer, not the link.
       if os.stat(fresh).st_nlink == 2:
         return True
       raise

@@ -149,3 +149,18 @@ def test_a_file_is_created_once(tmp_path):
   assert not leases_lib.create_once(path, b'two')
   assert path.read_bytes() == b'one'
   assert os.listdir(tmp_path) == ['x']
+
+
+def test_a_link_whose_answer_was_lost_counts(join, monkeypatch):
+  """A network file system tries again, and finds its own link."""
+  link = os.link
+
+  def lossy(*names):
+    link(*names)
+    raise FileExistsError
+
+  one, other = join(), join()
+  with monkeypatch.context() as patch:
+    patch.setattr(os, 'link', lossy)
+    assert one.take('a').generation == 1
+  assert other.take('a') is None

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import types as types_lib
@@ -83,6 +84,8 @@ def test_a_local_ray(whole):
   done = subprocess.run(
     [sys.executable, '-m', 'tests.batch.ray_job', str(path)],
     cwd=runs.ROOT, capture_output=True, text=True, check=False, timeout=300,
+    # A busy machine takes its time.
+    env=os.environ | {'RAY_raylet_start_wait_time_s': '120'},
   )  # fmt: skip
   assert done.returncode == 0, done.stderr
   (made,) = (x for x in done.stdout.splitlines() if x.startswith('made: '))

@@ -109,6 +109,9 @@ def test_the_whole_life_of_a_batch(client, tmp_path):
   made = runs.made(tmp_path / 'out')
   assert made['results.jsonl'].decode().splitlines() == results
   assert made['errors.jsonl'].decode().splitlines() == errors
+  manifest = done.chatjax['manifest']
+  assert manifest['counts'] == {'total': 30, 'completed': 27, 'failed': 3}
+  assert manifest['fingerprint'] == 'fp_fake'
   assert set(os.listdir(tmp_path / 'jobs' / done.id)) == {'batch.json', 'lock'}
 
 
