@@ -18,6 +18,7 @@ from chatjax.batch import parts
 from chatjax.batch import run as run_lib
 from chatjax.batch import shards
 from chatjax.batch import source as source_lib
+from chatjax.batch import worker as worker_lib
 from chatjax.chat import session as session_lib
 from chatjax.chat.parsers import formats
 from chatjax.cli import main
@@ -360,13 +361,30 @@ def test_a_full_disk_loses_nothing(session, tmp_path, num_bytes):
         session, path, tmp_path / 'out', settings=settings(),
         report=lambda progress: counted.append(progress.counts.total),
       )  # fmt: skip
-  asked = len(session.engine.requests)
+  assert max(counted) < 60
   run(session, path, tmp_path / 'out')
-  # What was counted is not asked again. 8 of 60 never reach the engine, and 6
-  # have two prompts.
-  num_safe = max(0, max(counted) - 8)
-  assert len(session.engine.requests) - asked <= 58 - num_safe
   assert runs.made(tmp_path / 'out') == runs.made(tmp_path / 'whole')
+
+
+def test_what_is_on_the_disk_is_not_asked_again(tmp_path):
+  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
+  slow, session = make_session(pause_s=0.01), make_session()
+  counted = [0]
+  with pytest.raises(worker_lib.Stopped):
+    run_lib.run(
+      slow, path, tmp_path / 'out', settings=settings(rows=4),
+      report=lambda progress: counted.append(progress.counts.total),
+      should_stop=lambda: counted[-1] >= 30,
+    )  # fmt: skip
+  assert slow.engine.num_open == 0
+  run(session, path, tmp_path / 'out')
+  # 8 of 60 never reach the engine, and 6 have two prompts.
+  assert 0 < len(session.engine.requests) <= 58 - (counted[-1] - 8)
+  fresh = make_session()
+  run(fresh, path, tmp_path / 'whole')
+  assert runs.made(tmp_path / 'out') == runs.made(tmp_path / 'whole')
+  for one in (slow, session, fresh):
+    one.engine.close()
 
 
 @pytest.mark.parametrize(
