@@ -62,9 +62,9 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   flagset.refuse(arguments)
   config = options.config(values)
   source, output = _path(values, 'input'), _path(values, 'output')
-  shard, is_leader = _shard(values, config)
-  # Before anything slow is done.
+  # Before anything slow is done, and in all processes alike.
   run_lib.check_input(source)
+  shard, is_leader = _shard(values, config)
   accept = values['accept_license'].value
   if not is_leader:
     # It ends when the leading process lets it go.

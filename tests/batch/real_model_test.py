@@ -70,11 +70,14 @@ def kill_at(path, output, count):
     process.communicate(timeout=30)
 
 
-def test_kills_change_nothing(tmp_path):
+@pytest.mark.parametrize(
+  'counts', [(4,), pytest.param((2, 5, 8), marks=pytest.mark.slow)]
+)
+def test_kills_change_nothing(tmp_path, counts):
   path = runs.write(tmp_path / 'in.jsonl', lines())
   finish(path, tmp_path / 'whole')
   output = tmp_path / 'out'
-  for count in (2, 6):
+  for count in counts:
     kill_at(path, output, count)
     assert not (output / 'results.jsonl').exists()
   finish(path, output)
