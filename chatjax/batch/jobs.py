@@ -22,23 +22,19 @@ from typing import Any
 import uuid
 
 from chatjax import types
+from chatjax.batch import faults
 from chatjax.batch import folder as folder_lib
-from chatjax.batch import lines
-from chatjax.batch import plan as plan_lib
 from chatjax.batch import run as run_lib
 from chatjax.batch import shelf as shelf_lib
-from chatjax.batch import source as source_lib
 from chatjax.batch import worker as worker_lib
 from chatjax.chat import session as session_lib
 from chatjax.ckpt import home as home_lib
-from chatjax.protocol import errors as errors_lib
 from chatjax.protocol import limits as limits_lib
 from chatjax.store import manifest as manifest_lib
 
 _log = logging.getLogger(__name__)
 
 WINDOW_S = 24 * 3600
-MAX_ERRORS = 100  # that a batch is told of
 OPEN = ('validating', 'in_progress', 'finalizing', 'cancelling')
 # Whoever waits for an answer goes before all of a batch.
 PRIORITY = 1000
@@ -280,56 +276,19 @@ class Jobs:
     """Looks at all lines; a batch with a wrong one fails as a whole."""
     if batch['status'] != 'validating':
       return batch
-    found, count = self._faults(batch)
+    found, count = faults.find(
+      self._folder / batch['id'] / _INPUT,
+      endpoint=batch['endpoint'],
+      model_id=self._session.model_id,
+      limits=self._limits,
+      max_lines=self._max_lines,
+    )
     if found:
       return self._step(
         batch, 'failed', errors={'object': 'list', 'data': found}
       )
     counts = {'total': count, 'completed': 0, 'failed': 0}
     return self._step(batch, 'in_progress', request_counts=counts)
-
-  def _faults(
-    self, batch: Mapping[str, Any]
-  ) -> tuple[list[dict[str, Any]], int]:
-    """What is wrong with the lines of a batch, and how many there are."""
-    path = self._folder / batch['id'] / _INPUT
-    try:
-      source = source_lib.Source(path, limits=self._limits)
-    except source_lib.SourceError:
-      return [_fault('empty_file', 'The file has no requests.')], 0
-    with source:
-      if source.num_requests > self._max_lines:
-        told = (
-          f'The file has {source.num_requests} requests; at most'
-          f' {self._max_lines} are allowed.'
-        )
-        return [_fault('too_many_requests', told)], source.num_requests
-      found = []
-      for index in range(source.num_ranges):
-        for line in source.read(index):
-          if fault := self._fault_of(line, batch['endpoint']):
-            found.append(fault)
-          if len(found) == MAX_ERRORS:
-            return found, source.num_requests
-      return found, source.num_requests
-
-  def _fault_of(
-    self, line: source_lib.Line, endpoint: str
-  ) -> dict[str, Any] | None:
-    try:
-      asked = plan_lib.parse(line, self._limits)
-    except lines.LineError as error:
-      return _fault(error.code, str(error), line.number)
-    if asked.url != endpoint:
-      told = f'url is {asked.url}; the endpoint of the batch is {endpoint}.'
-      return _fault('mismatched_url', told, line.number, 'url')
-    if asked.body.get('model') != self._session.model_id:
-      told = (
-        f'model is {errors_lib.shorten(asked.body.get("model"))}; this server'
-        f' has {self._session.model_id!r}.'
-      )
-      return _fault('model_not_found', told, line.number, 'body.model')
-    return None
 
   def _answer(self, batch: Mapping[str, Any]) -> None:
     rows = self._session.engine.max_rows
@@ -428,12 +387,6 @@ def _empty(batch_id: str, now: int) -> dict[str, Any]:
     'request_counts': {'total': 0, 'completed': 0, 'failed': 0},
     **{f'{name}_at': None for name in times},
   }
-
-
-def _fault(
-  code: str, message: str, line: int | None = None, param: str | None = None
-) -> dict[str, Any]:
-  return {'code': code, 'message': message, 'line': line, 'param': param}
 
 
 def _num_lines(path: pathlib.Path) -> int:

@@ -145,7 +145,7 @@ def check_input(path: pathlib.Path) -> None:
       f'{path} cannot be read: {error.strerror}.'
     ) from None
   if is_empty:
-    raise source_lib.SourceError(f'{path} has no requests: it is empty.')
+    raise source_lib.EmptyError(f'{path} has no requests: it is empty.')
 
 
 def merge(output: pathlib.Path) -> manifest_lib.Manifest:

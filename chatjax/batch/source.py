@@ -31,6 +31,10 @@ class SourceError(types.ChatjaxError):
   """A file of requests that cannot be read."""
 
 
+class EmptyError(SourceError):
+  """A file without requests."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
   """One line of a file.
@@ -82,7 +86,7 @@ class Source:
     try:
       self.sha256 = self._scan()
       if not self.num_requests:
-        raise SourceError(f'{path} has no requests: it is empty.')
+        raise EmptyError(f'{path} has no requests: it is empty.')
     except BaseException as error:
       self.close()
       if isinstance(error, (OSError, sqlite3.Error)):
