@@ -16,6 +16,8 @@ from chatjax.cli import flagset
 COMMANDS = {
   'chat': 'Answers one prompt, or talks in the terminal.',
   'serve': 'Serves the OpenAI Chat Completions interface over HTTP.',
+  'batch': 'Answers a file of requests; loses none, and none is made twice.',
+  'batch merge': 'Puts the results of finished shards together.',
   'bench': 'Measures speed and memory on this machine.',
   'bench serve': 'Measures a server that speaks the interface, over HTTP.',
   'verify': 'Tries the seed contract for a minute; prints a verdict to quote.',
