@@ -52,6 +52,23 @@ def engine():
   one.close()
 
 
+@pytest.fixture(scope='module')
+def floats():
+  """The engine of pages that want float weights."""
+  config = dataclasses.replace(tiny.ENGINE, dtype='float32')
+  made = []
+
+  def engine():
+    if not made:
+      weights = tiny.weights('llama', 'float32')
+      made.append(engine_lib.Engine(weights, config))
+    return made[0]
+
+  yield engine
+  for one in made:
+    one.close()
+
+
 @pytest.fixture
 def session(engine, tmp_path, request):
   path = request.getfixturevalue('path')
@@ -69,7 +86,7 @@ def session(engine, tmp_path, request):
 
 
 @pytest.fixture
-def loads(session, monkeypatch):
+def loads(session, floats, monkeypatch):
   """The arguments that `chatjax.load` was called with."""
   calls = []
 
@@ -78,6 +95,8 @@ def loads(session, monkeypatch):
     assert model == session.model_id
     assert set(fields) <= engine_fields | {'store', 'output_format', 'progress'}
     calls.append(fields)
+    if fields.get('dtype') == 'float32':
+      return Chat(session.on(floats()))
     return Chat(session)
 
   monkeypatch.setattr(api, 'load', load)

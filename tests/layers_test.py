@@ -11,8 +11,8 @@ LAYER = {
     'grammar': 2, 'nn': 2, 'ckpt': 2,
     'models': 3, 'sampling': 3,
     'engine': 4, 'protocol': 4, 'store': 4,
-    'chat': 5,
-    'api': 6, 'testing': 6, 'batch': 6,
+    'chat': 5, 'look': 5,
+    'api': 6, 'testing': 6, 'coupled': 6, 'batch': 6,
     'serve': 7,
     'cli': 8,
 }  # fmt: skip

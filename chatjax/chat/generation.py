@@ -12,6 +12,7 @@ import weakref
 
 from chatjax import types
 from chatjax.chat import choice as choice_lib
+from chatjax.chat import gather
 from chatjax.chat import mailbox
 from chatjax.engine import stats
 from chatjax.protocol import response
@@ -106,7 +107,7 @@ class Generation:
 
   def __init__(
     self,
-    engine: Engine,
+    engine: gather.Engine,
     request: types.TokenRequest,
     meta: response.Meta,
     choices: Sequence[choice_lib.ChoiceAssembler],
@@ -253,7 +254,7 @@ class Generation:
 
 
 def _cancel_open(
-  engine: Engine, request_id: str, open_choices: set[int]
+  engine: gather.Engine, request_id: str, open_choices: set[int]
 ) -> None:
   if open_choices:
     engine.cancel(request_id)

@@ -43,6 +43,11 @@ class Keeper:
     self._lock = threading.Lock()
     self._store: store_lib.Store | None = None
 
+  def of(self, fingerprint_parts: Mapping[str, Any]) -> Keeper:
+    """A keeper of another model's answers, in the same store."""
+    open_store = self._open_store and (lambda: self.store)
+    return Keeper(open_store, fingerprint_parts=fingerprint_parts)
+
   @property
   def store(self) -> store_lib.Store:
     """The store; raises `store.StoreError` if it cannot be opened."""

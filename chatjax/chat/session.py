@@ -7,6 +7,7 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import copy
 import dataclasses
 import json
 import secrets
@@ -20,6 +21,7 @@ from chatjax.chat import choice as choice_lib
 from chatjax.chat import choice_keys
 from chatjax.chat import chunks as chunks_lib
 from chatjax.chat import format as format_lib
+from chatjax.chat import gather
 from chatjax.chat import generation
 from chatjax.chat import keeper as keeper_lib
 from chatjax.chat import mailbox
@@ -61,6 +63,12 @@ class ChatFormat(Protocol):
   ) -> format_lib.Prompt: ...
 
 
+class Submittable(Protocol):
+  """A request, or several, before the engine has it."""
+
+  def submit(self) -> None: ...
+
+
 def new_id(kind: str = 'chatcmpl') -> str:
   """Of a request that was never made before."""
   return f'{kind}-{uuid.uuid4().hex}'
@@ -99,6 +107,13 @@ class Session:
       open_store, fingerprint_parts=engine.fingerprint_parts
     )
 
+  def on(self, engine: generation.Engine) -> Session:
+    """The same session on another engine."""
+    session = copy.copy(self)
+    session.engine = engine
+    session.keeper = self.keeper.of(engine.fingerprint_parts)
+    return session
+
   def start(
     self,
     request: types.Request,
@@ -106,6 +121,7 @@ class Session:
     request_id: str | None = None,
     timeout_s: float | None = None,
     prompt: format_lib.Prompt | None = None,
+    engine: gather.Engine | None = None,
   ) -> generation.Generation:
     """Submits a request.
 
@@ -114,6 +130,7 @@ class Session:
       request_id: from `new_id`, where it has to be known before.
       timeout_s: after which it fails with 504.
       prompt: in place of what its messages come to.
+      engine: what it is submitted to, in place of the session's.
 
     Raises:
       types.RequestError: it cannot be served as it stands.
@@ -132,7 +149,9 @@ class Session:
     tokens = self._token_request(
       request, prompt.token_ids, request_id or new_id(), timeout_s
     )
-    return self._run(request, tokens, outputs, tag_ids=self._tag_ids)
+    return self._run(
+      request, tokens, outputs, engine=engine, tag_ids=self._tag_ids
+    )
 
   def start_text(
     self,
@@ -168,6 +187,7 @@ class Session:
     tokens: types.TokenRequest,
     outputs: outputs_lib.Outputs,
     inbox: mailbox.Mailbox | None = None,
+    engine: gather.Engine | None = None,
     **reading: Any,
   ) -> generation.Generation:
     """Submits tokens; `reading` is how a choice reads what comes of them."""
@@ -188,14 +208,14 @@ class Session:
       for choice in range(request.n)
     ]
     running = generation.Generation(
-      self.engine,
+      engine or self.engine,
       dataclasses.replace(tokens, constraint=outputs.constraint),
       self._meta(request, tokens),
       choices,
       inbox,
       source=request,
     )
-    self._submit(running)
+    self.submit(running)
     return running
 
   def prompt(self, request: types.Request) -> format_lib.Prompt:
@@ -227,7 +247,10 @@ class Session:
 
   def create(self, request: types.Request) -> response.ChatCompletion:
     """Answers as a whole."""
-    running = self.start(request)
+    return self.answer(self.start(request))
+
+  def answer(self, running: generation.Generation) -> response.ChatCompletion:
+    """Waits for the whole answer of a request that was started."""
     result = running.result()
     answer = build.completion(running.meta, result)
     return self.keeper.keep(running, result, answer)
@@ -236,7 +259,8 @@ class Session:
     """Answers in chunks; closing or dropping the stream stops the model."""
     return chunks_lib.ChunkStream(self.start(request), self.keeper)
 
-  def _submit(self, running: generation.Generation) -> None:
+  def submit(self, running: Submittable) -> None:
+    """Hands tokens to the engine; raises `types.RequestError`."""
     try:
       running.submit()
     except types.RequestError:

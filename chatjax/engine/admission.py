@@ -17,6 +17,11 @@ def check(
   request: types.TokenRequest, *, vocab_size: int, max_context: int
 ) -> None:
   """Raises `types.RequestError` for what cannot be served."""
+  for variant in request.variants:
+    assert variant.prompt_ids == request.prompt_ids, 'of another prompt'
+    assert not variant.variants, 'variants have none'
+    check(variant, vocab_size=vocab_size, max_context=max_context)
+  assert len(request.variants) in (0, request.n), 'one variant per choice'
   _check_ids('Prompt', request.prompt_ids, vocab_size, 'messages')
   if not request.prompt_ids:
     raise types.RequestError('The prompt is empty.', param='messages')
@@ -31,6 +36,7 @@ def check(
   sampler.host_params(request.sampling)
   processors.bias_row(request.sampling.logit_bias, vocab_size)
   _check_number('n', request.n, 1, 2**31)
+  _check_number('choice', request.first_choice, 0, 2**31 - request.n)
   _check_number('seed', request.seed, types.MIN_SEED, types.MAX_SEED)
   _check_number('priority', request.priority, -MAX_PRIORITY, MAX_PRIORITY)
   if request.timeout_s is not None:

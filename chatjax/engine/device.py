@@ -66,6 +66,7 @@ class Device:
   def prefill(self, action: job_lib.Prefill) -> None:
     """Computes a chunk; at the end of the prompt also its logits."""
     job, chunk = action.job, self._config.chunk
+    self._totals.prefill_chunks += 1
     part = job.request.prompt_ids[action.start : action.stop]
     tokens_C = np.zeros(chunk, np.int32)
     tokens_C[: len(part)] = part
@@ -195,7 +196,8 @@ class Device:
 
   def _row_state(self, row: job_lib.Row) -> state_lib.RowState:
     """The row as the device needs it, before its first token or after any."""
-    request, sampling = row.job.request, row.job.request.sampling
+    request, number = row.job.request.of_choice(row.choice)
+    sampling = request.sampling
     vocab_size = self._model.vocab_size
     in_prompt_V = np.zeros(vocab_size, bool)
     in_prompt_V[list(request.prompt_ids)] = True
@@ -204,7 +206,7 @@ class Device:
       counts_V[token_id] = count
     stop_ids = np.full(state_lib.MAX_STOP_IDS, -1, np.int32)
     stop_ids[: len(request.stop_ids)] = sorted(request.stop_ids)
-    key = host_keys.choice_words(request.seed, row.choice)
+    key = host_keys.choice_words(request.seed, number)
     return state_lib.RowState(
       token=np.int32(row.generated[-1] if row.generated else 0),
       position=np.int32(row.position),
@@ -219,6 +221,7 @@ class Device:
       tables=self._columns(row.table),
       num_top=np.int32(sampling.top_logprobs if sampling.logprobs else 0),
       report=np.int32(reported.MODES[sampling.logprobs_mode]),
+      is_measured=np.bool_(request.is_measured),
     )
 
 

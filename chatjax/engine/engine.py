@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
+import itertools
 import logging
 import threading
 import time
@@ -47,6 +48,8 @@ class Engine:
   called on the engine's own thread.
 
   Attributes:
+    weights: the model.
+    config: how it is run.
     totals: what it has done since its start.
     listeners: called with the timeline of every request that ends.
     error: why its thread ended, if it failed.
@@ -71,6 +74,7 @@ class Engine:
       leader: tells other processes what to do, if there are any; closed with
         the engine.
     """
+    self.weights, self.config = weights, config
     self._model, self._config = weights.config, config
     self.totals = stats.Totals()
     self.listeners: list[stats.Listener] = []
@@ -354,7 +358,7 @@ class Engine:
       if row.constraint.error:
         self._fail(job, row.constraint.error)
         return
-    tokens = _tokens(emitted, job.request.sampling)
+    tokens = _tokens(emitted, row.request)
     self._scheduler.advance(row, [token.id for token in tokens], num_steps)
     now = time.monotonic()
     job.timeline.delivered(count, row.delivered, now)
@@ -451,19 +455,26 @@ def _prompt_tokens(job: job_lib.Job) -> list[types.PromptToken]:
 
 
 def _tokens(
-  emitted: state_lib.Emitted, sampling: types.SamplingParams
+  emitted: state_lib.Emitted, request: types.TokenRequest
 ) -> list[types.Token]:
   """The drawn tokens of one row, for people of the host."""
+  sampling = request.sampling
   num_top = sampling.top_logprobs if sampling.logprobs else 0
   top_ids = np.asarray(emitted.top_ids)[:, :num_top].tolist()
   top_logprobs = np.asarray(emitted.top_logprobs)[:, :num_top].tolist()
+  measured = itertools.repeat(None)
+  if request.is_measured:
+    said = emitted.measured
+    columns = said.entropy.tolist(), said.rank.tolist(), said.free.tolist()
+    measured = itertools.starmap(types.Measured, zip(*columns, strict=True))
   return [
-    types.Token(token_id, logprob, tuple(zip(*top, strict=True)))
-    for token_id, logprob, *top in zip(
+    types.Token(token_id, logprob, tuple(zip(*top, strict=True)), one)
+    for token_id, logprob, *top, one in zip(
       emitted.token.tolist(),
       emitted.logprob.tolist(),
       top_ids,
       top_logprobs,
+      itertools.islice(measured, len(emitted.token)),
       strict=True,
     )
   ]

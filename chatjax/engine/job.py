@@ -104,6 +104,11 @@ class Row:
   is_forced: bool = False
 
   @property
+  def request(self) -> types.TokenRequest:
+    """What says how it is drawn."""
+    return self.job.request.of_choice(self.choice)[0]
+
+  @property
   def can_guess(self) -> bool:
     """Whether all that was drawn is known to a drafter or a constraint."""
     knows = self.drafter is not None or self.constraint is not None
@@ -127,8 +132,7 @@ class Row:
   @property
   def last_position(self) -> int:
     """Of the last token that is ever written to the cache, and one more."""
-    request = self.job.request
-    return len(request.prompt_ids) + request.max_tokens - 1
+    return self.job.num_prompt + self.request.max_tokens - 1
 
 
 @dataclasses.dataclass(frozen=True)

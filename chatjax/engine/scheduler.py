@@ -19,6 +19,7 @@ anything new starts, when there is room.
 from __future__ import annotations
 
 from chatjax import config as config_lib
+from chatjax import types
 from chatjax.engine import constrain
 from chatjax.engine import drafts
 from chatjax.engine import job as job_lib
@@ -201,17 +202,19 @@ class Scheduler:
       if job.num_prompt % self._config.page_size:
         last = len(table) - 1
         copy = job.table.column(last), table.column(last)
+    choice = job.waiting.popleft()
+    request, _ = job.request.of_choice(choice)
     row = Row(
       job=job,
-      choice=job.waiting.popleft(),
+      choice=choice,
       order=job.order,
       table=table,
       slot=None,
       position=job.num_prompt - 1,
       in_flight=1,
       logits=job.logits,
-      drafter=self._drafter(job),
-      constraint=job.request.constraint and constrain.Guarded(job.request),
+      drafter=self._drafter(request),
+      constraint=request.constraint and constrain.Guarded(request),
     )
     job.rows.add(row)
     job.order += self._config.max_rows
@@ -300,8 +303,7 @@ class Scheduler:
 
   # Bookkeeping.
 
-  def _drafter(self, job: Job) -> drafts.Drafter | None:
-    request = job.request
+  def _drafter(self, request: types.TokenRequest) -> drafts.Drafter | None:
     if request.speculation == 'off' or not self._config.draft_width:
       return None
     return drafts.Drafter(

@@ -53,6 +53,7 @@ class _Trial:
       state.active[slot] = True
       state.limit[slot] = np.iinfo(np.int32).max
       state.num_top[slot] = logprobs.MAX_TOP
+      state.is_measured[slot] = True
       for pool, table_BP in enumerate(state.tables):
         # A page holds all steps; the last mates may have to share page 0.
         table_BP[slot, 0] = (slot + 1) * (slot + 1 < self._num_pages[pool])

@@ -75,6 +75,7 @@ class RowState:
     tables: i32[P] by page pool, the sequence's pages.
     num_top: i32, alternatives to report, 0 for none.
     report: i32, which log-probabilities are reported; see `logprobs`.
+    is_measured: bool, whether tokens are measured; see `Measured`.
   """
 
   token: jax.Array
@@ -90,6 +91,23 @@ class RowState:
   tables: tuple[jax.Array, ...]
   num_top: jax.Array
   report: jax.Array
+  is_measured: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """See `types.Measured`; zeros where nobody asked.
+
+  Attributes:
+    entropy: f32.
+    rank: i32.
+    free: i32, the token of the free draw.
+  """
+
+  entropy: jax.Array
+  rank: jax.Array
+  free: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -103,6 +121,7 @@ class Emitted:
     top_ids: i32[TOP], top_logprobs: f32[TOP]; rows that did not ask hold
       padding.
     finish: i32, RUNNING or why the row ended with this token.
+    measured: of the token.
   """
 
   token: jax.Array
@@ -110,6 +129,7 @@ class Emitted:
   top_ids: jax.Array
   top_logprobs: jax.Array
   finish: jax.Array
+  measured: Measured
 
 
 @jax.tree_util.register_dataclass
@@ -164,7 +184,13 @@ def no_token() -> Emitted:
     top_ids=jnp.zeros(logprobs.MAX_TOP, jnp.int32),
     top_logprobs=jnp.zeros(logprobs.MAX_TOP, jnp.float32),
     finish=jnp.int32(RUNNING),
+    measured=not_measured(),
   )
+
+
+def not_measured() -> Measured:
+  """Of a token of which nobody asked."""
+  return Measured(jnp.float32(0), jnp.int32(0), jnp.int32(0))
 
 
 def inactive_row(
@@ -187,6 +213,7 @@ def inactive_row(
       tables=(jnp.zeros(pages_per_row, jnp.int32),) * num_pools,
       num_top=zero,
       report=zero,
+      is_measured=jnp.bool_(False),
   )  # fmt: skip
 
 

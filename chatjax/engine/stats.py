@@ -13,6 +13,7 @@ class Totals:
   Attributes:
     prompt_tokens, cached_tokens: prompt positions asked for, and those of them
       that the prefix cache gave.
+    prefill_chunks: of prompts, computed.
     generated_tokens: drawn and handed on.
     drafted_tokens, accepted_tokens: guessed for speculation, and those of them
       that were right.
@@ -28,6 +29,7 @@ class Totals:
 
   prompt_tokens: int = 0
   cached_tokens: int = 0
+  prefill_chunks: int = 0
   generated_tokens: int = 0
   drafted_tokens: int = 0
   accepted_tokens: int = 0

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from chatjax import config as config_lib
 from chatjax.engine import loan as loan_lib
+from chatjax.engine import measure
 from chatjax.engine import state as state_lib
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
@@ -118,6 +119,8 @@ class Step:
   ) -> tuple[RowState, Emitted]:  # fmt: skip
     """Draws a choice's first token and puts the choice into a slot."""
     emitted = _draw(logits_V, row, masks, lambda: row.edits)
+    measured = measure.of_row(logits_V, row, lambda: row.edits, emitted.token)
+    emitted = dataclasses.replace(emitted, measured=measured)
     row = _advance(row, emitted)
     counts_V = row.edits.counts_V.at[emitted.token].add(1)
     edits = dataclasses.replace(row.edits, counts_V=counts_V)
@@ -166,6 +169,8 @@ class Step:
       lent = loan.before(i == 0)
       logits_BV, cache = self._forward(params, cache, state, live, lent)
       emitted_B = self._draw_rows(state, logits_BV, lent, masks)
+      measured_B = self._measure_rows(state, logits_BV, lent, emitted_B.token)
+      emitted_B = dataclasses.replace(emitted_B, measured=measured_B)
       state, emitted_B = lent.advance(state, emitted_B)
       emitted_NB = jax.tree.map(
           lambda all_steps, one: lax.dynamic_update_index_in_dim(
@@ -238,6 +243,20 @@ class Step:
       ),
       rows_B,
     )
+
+  def _measure_rows(
+    self,
+    state: RowState,
+    logits_BV: jax.Array,
+    loan: loan_lib.Loan,
+    token_B: jax.Array,
+  ) -> state_lib.Measured:
+    def one(b):
+      edits = lambda: loan.edits(state, b)
+      return measure.of_row(logits_BV[b], loan.row(state, b), edits, token_B[b])
+
+    is_wanted_B = (state.active & state.is_measured)[loan.source_B]
+    return measure.of_rows(is_wanted_B, one, is_mapped=self.method != 'vmap')
 
 
 def _score(logits_V: jax.Array, token: jax.Array) -> state_lib.Scores:
@@ -336,6 +355,7 @@ def _draw_from(
     top_ids=top_ids,
     top_logprobs=top_logprobs,
     finish=finish.astype(jnp.int32),
+    measured=state_lib.not_measured(),
   )
 
 

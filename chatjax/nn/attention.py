@@ -78,18 +78,7 @@ class Dense:
   """Causal attention within one sequence; no cache; differentiable."""
 
   def __call__(self, heads, cache, window):
-    q_TKGH, k_TKH = heads.rotated()
-    logits_KGTS = jnp.einsum('TKGH,SKH->KGTS', q_TKGH, k_TKH)
-    if heads.softcap is not None:
-      logits_KGTS = paged.soft_cap(logits_KGTS, heads.softcap)
-    position = jnp.arange(q_TKGH.shape[0])
-    visible_TS = paged.visible(position, position, window)
-    logits_KGTS = jnp.where(visible_TS[None, None], logits_KGTS, -jnp.inf)
-    if heads.sinks_KG is None:
-      probs_KGTS = jax.nn.softmax(logits_KGTS, axis=-1)
-    else:
-      probs_KGTS = _softmax_with_sinks(logits_KGTS, heads.sinks_KG)
-    return jnp.einsum('KGTS,SKH->TKGH', probs_KGTS, heads.v_TKH), cache
+    return mix(probabilities(heads, window), heads), cache
 
 
 @jax.tree_util.register_dataclass
@@ -188,6 +177,28 @@ class Rows:
         method=self.method,
     )  # fmt: skip
     return out_BKGH, cache
+
+
+def probabilities(heads: Heads, window: int | None) -> jax.Array:
+  """How much each position attends to each: f32[K, G, T, S].
+
+  Rows add up to one, or to less where sinks take a part.
+  """
+  q_TKGH, k_TKH = heads.rotated()
+  logits_KGTS = jnp.einsum('TKGH,SKH->KGTS', q_TKGH, k_TKH)
+  if heads.softcap is not None:
+    logits_KGTS = paged.soft_cap(logits_KGTS, heads.softcap)
+  position = jnp.arange(q_TKGH.shape[0])
+  visible_TS = paged.visible(position, position, window)
+  logits_KGTS = jnp.where(visible_TS[None, None], logits_KGTS, -jnp.inf)
+  if heads.sinks_KG is None:
+    return jax.nn.softmax(logits_KGTS, axis=-1)
+  return _softmax_with_sinks(logits_KGTS, heads.sinks_KG)
+
+
+def mix(probs_KGTS: jax.Array, heads: Heads) -> jax.Array:
+  """The values that positions attend to: f32[T, K, G, H]."""
+  return jnp.einsum('KGTS,SKH->TKGH', probs_KGTS, heads.v_TKH)
 
 
 def _softmax_with_sinks(logits_KGTS, sinks_KG):

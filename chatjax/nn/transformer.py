@@ -23,8 +23,12 @@ from chatjax.nn import paged
 from chatjax.nn import quant
 from chatjax.nn import rope
 from chatjax.nn import sharding
+from chatjax.nn import taps as taps_lib
 
 Params = Mapping[str, Any]
+
+# Among the parameters of a steered model: point -> f32[D] added there.
+STEERING = 'steering'
 
 
 class MLP(nn.Module):
@@ -64,7 +68,7 @@ class Block(nn.Module):
   layout: sharding.Layout | None = None
 
   @nn.compact
-  def __call__(self, x_TD, angles, attend, cache, live=None):
+  def __call__(self, x_TD, angles, attend, cache, live=None, tap=None):
     cfg = self.config
     of_products = live
     if self.layout is not None:
@@ -84,6 +88,8 @@ class Block(nn.Module):
     )
     if cfg.post_norms:
       h_TD = norm('post_attn_norm')(h_TD)
+    if tap is not None:
+      h_TD = tap('attn', h_TD)
     x_TD = x_TD + h_TD
     if cfg.num_experts:
       mlp = moe.MoE(cfg, self.dtype, self.layout, name='mlp')
@@ -93,6 +99,8 @@ class Block(nn.Module):
       h_TD = mlp(before('mlp_norm', x_TD), of_products)
     if cfg.post_norms:
       h_TD = norm('post_mlp_norm')(h_TD)
+    if tap is not None:
+      h_TD = tap('mlp', h_TD)
     return x_TD + h_TD, cache
 
 
@@ -110,6 +118,14 @@ def _init_block(block, key):
 @functools.partial(jax.jit, static_argnames='block')
 def _run_block(block, params, x_TD, angles, attend, cache, live):
   return block.apply({'params': params}, x_TD, angles, attend, cache, live)
+
+
+def _run_tapped(taps, layer, block, params, x_TD, angles, attend, *args):
+  attend, tap = taps.attend(layer, attend), taps.inside(layer)
+  if tap is None and not taps.watches(layer):
+    return _run_block(block, params, x_TD, angles, attend, *args)
+  # Not through jit: arrays that are seen could not leave it.
+  return block.apply({'params': params}, x_TD, angles, attend, *args, tap)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +200,7 @@ class Transformer:
     attend: Mapping[config_lib.LayerKind, attention.Attend],
     cache: cache_lib.Cache | None = None,
     live: quant.Live | None = None,
+    taps: taps_lib.Taps | None = None,
   ) -> tuple[jax.Array, cache_lib.Cache]:
     """Runs all layers.
 
@@ -194,6 +211,7 @@ class Transformer:
       attend: how queries of each kind of layer reach keys; see `attention`.
       cache: one entry per layer, or None for a dense forward.
       live: rows that products are narrowed to.
+      taps: what is read and added on the way.
 
     Returns:
       Hidden states after the last norm, f32[T, D], and the new cache.
@@ -201,23 +219,31 @@ class Transformer:
     cfg = self.config
     chex.assert_rank(tokens_T, 1)
     chex.assert_equal_shape([tokens_T, positions_T])
+    if taps is None:
+      taps = taps_lib.Taps(add=params.get(STEERING, {}))
     angles = self._angles(positions_T)
     x_TD = self._table.apply(
       {'params': params['embed']}, tokens_T, method='lookup'
     ) * jnp.float32(cfg.embed_scale)
+    x_TD = taps.at('embed', x_TD)
     unrotated = rope.no_angles(*positions_T.shape, cfg.head_dim)
     rotates = cfg.rope_layers or (True,) * cfg.num_layers
     caches = cache or (None,) * cfg.num_layers
     new_caches = []
     for layer, kind in enumerate(cfg.layer_kinds):
-      x_TD, layer_cache = _run_block(
-          self._block(kind), params[f'layer_{layer}'], x_TD,
+      x_TD, layer_cache = _run_tapped(
+          taps, layer, self._block(kind), params[f'layer_{layer}'], x_TD,
           angles[kind] if rotates[layer] else unrotated, attend[kind],
           caches[layer], live,
       )  # fmt: skip
+      x_TD = taps.at(f'layer_{layer}', x_TD)
       new_caches.append(layer_cache)
-    x_TD = self._final_norm.apply({'params': params['final_norm']}, x_TD)
+    x_TD = taps.at('final_norm', self.norm(params, x_TD))
     return x_TD, tuple(new_caches)
+
+  def norm(self, params: Params, x_TD: jax.Array) -> jax.Array:
+    """The last norm, after which hidden states are scored."""
+    return self._final_norm.apply({'params': params['final_norm']}, x_TD)
 
   def logits(
     self,
@@ -238,9 +264,14 @@ class Transformer:
     cap = self.config.final_softcap
     return logits_TV if cap is None else paged.soft_cap(logits_TV, cap)
 
-  def dense(self, params: Params, tokens_T: jax.Array) -> jax.Array:
+  def dense(
+    self,
+    params: Params,
+    tokens_T: jax.Array,
+    taps: taps_lib.Taps | None = None,
+  ) -> jax.Array:
     """Logits f32[T, V] of a whole sequence; no cache; differentiable."""
     positions_T = jnp.arange(tokens_T.shape[0])
     attend = dict.fromkeys(self.config.kinds, attention.Dense())
-    x_TD, _ = self.hidden(params, tokens_T, positions_T, attend)
+    x_TD, _ = self.hidden(params, tokens_T, positions_T, attend, taps=taps)
     return self.logits(params, x_TD)

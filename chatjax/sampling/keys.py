@@ -78,6 +78,27 @@ def uniform_words(key: jax.Array) -> jax.Array:
   )
 
 
+def noise(seed: int, num_tokens: int, choice: int = 0) -> np.ndarray:
+  """The uniform numbers in [0, 1) that a choice's tokens are drawn from.
+
+  Token t is the first by ascending id at which the running probability of the
+  distribution exceeds number t. So two draws of one seed have their noise in
+  common, whatever their models, prompts and settings are.
+
+  Returns:
+    f64[num_tokens], rounded from 64 bits.
+  """
+  key = choice_key(seed, choice)
+  words_T2 = np.asarray(
+    jax.vmap(lambda t: uniform_words(token_key(key, t)))(
+      jnp.arange(num_tokens, dtype=jnp.int32)
+    ),
+    np.float64,
+  )
+  below = np.nextafter(1.0, 0.0)  # u is below 1, rounded too
+  return np.minimum((words_T2[:, 0] + words_T2[:, 1] / 2**32) / 2**32, below)
+
+
 def key_hex(key: jax.Array) -> str:
   """Returns a key's two words as 16 hex digits, as answers report it."""
   return ''.join(f'{word:08x}' for word in np.asarray(jax.random.key_data(key)))

@@ -9,12 +9,12 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from chatjax import types
 from chatjax.sampling import mass
 from chatjax.sampling import padded
 from chatjax.sampling import ranking
 
-# OpenAI's bound on `top_logprobs`.
-MAX_TOP = 20
+MAX_TOP = types.MAX_TOP_LOGPROBS
 
 
 def log_normalizer(logits_V: jax.Array) -> jax.Array:
@@ -28,10 +28,23 @@ def log_normalizer(logits_V: jax.Array) -> jax.Array:
 
 
 def log_normalizer_of(row: padded.Row) -> jax.Array:
-  """The same of a padded row."""
-  weight_U = lax.optimization_barrier(jnp.exp(row.logits_U - row.top))
-  log_z = row.top + mass.log(mass.total(weight_U))
-  return jnp.where(jnp.isfinite(row.top), log_z, jnp.nan)
+  """The same of a padded row. Its gradient is the softmax."""
+  return _log_z(row.logits_U, row.top)
+
+
+@jax.custom_jvp
+def _log_z(logits_U: jax.Array, top: jax.Array) -> jax.Array:
+  weight_U = lax.optimization_barrier(jnp.exp(logits_U - top))
+  log_z = top + mass.log(mass.total(weight_U))
+  return jnp.where(jnp.isfinite(top), log_z, jnp.nan)
+
+
+@_log_z.defjvp
+def _log_z_jvp(primals, tangents):
+  # Sums of integers have no gradient; that of what they stand for is known.
+  logits_U, top = primals
+  log_z = _log_z(logits_U, top)
+  return log_z, jnp.sum(jnp.exp(logits_U - log_z) * tangents[0])
 
 
 def top_row(

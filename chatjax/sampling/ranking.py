@@ -60,6 +60,13 @@ def unsortable(rank: jax.Array) -> jax.Array:
   return lax.bitcast_convert_type(bits, jnp.float32)
 
 
+@jax.custom_jvp
 def plain_zeros(logits: jax.Array) -> jax.Array:
   """Writes -0.0 as 0.0."""
   return jnp.where(logits == 0, 0.0, logits)
+
+
+@plain_zeros.defjvp
+def _plain_zeros_jvp(primals, tangents):
+  # A zero moves, too.
+  return plain_zeros(*primals), tangents[0]

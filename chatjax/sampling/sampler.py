@@ -149,6 +149,51 @@ def sample_row(
   for array_V in (counts_V, in_prompt_V, bias_V, allowed_V):
     if array_V is not None:
       chex.assert_equal_shape([array_V, logits_V])
+  processed_V = _process(
+      logits_V, params, step=step, counts_V=counts_V, in_prompt_V=in_prompt_V,
+      bias_V=bias_V, allowed_V=allowed_V, stop_ids=stop_ids,
+  )  # fmt: skip
+  row = padded.row(processed_V)
+  token, fell_back = draw_row(row, params, key=key, step=step)
+  log_z = logprobs.log_normalizer(logits_V)
+  is_open = processed_V[token] > -jnp.inf
+  logprob = jnp.where(is_open, logits_V[token] - log_z, jnp.nan)
+  return Draw(token=token, logprob=logprob, log_z=log_z, fell_back=fell_back)
+
+
+def log_distribution(
+  logits_V: jax.Array,
+  params: SamplingParams,
+  *,
+  step: jax.Array | int = 0,
+  counts_V: jax.Array | None = None,
+  in_prompt_V: jax.Array | None = None,
+  bias_V: jax.Array | None = None,
+  allowed_V: jax.Array | None = None,
+  stop_ids: jax.Array | None = None,
+) -> jax.Array:
+  """Log-probabilities of what `sample_row` draws from: f32[V].
+
+  -inf is what cannot be drawn. Differentiable by the logits, the temperature,
+  penalties and biases, as long as the cuts stay where they are. Arguments are
+  those of `sample_row`.
+  """
+  logits_V = jnp.asarray(logits_V)
+  chex.assert_rank(logits_V, 1)
+  processed_V = _process(
+      logits_V, params, step=step, counts_V=counts_V, in_prompt_V=in_prompt_V,
+      bias_V=bias_V, allowed_V=allowed_V, stop_ids=stop_ids,
+  )  # fmt: skip
+  logits_U = drawn_logits(padded.row(processed_V), params)
+  logits_V = logits_U[: logits_V.shape[0]]
+  return logits_V - logprobs.log_normalizer(logits_V)
+
+
+def _process(
+    logits_V, params, *, step, counts_V, in_prompt_V, bias_V, allowed_V,
+    stop_ids,
+) -> jax.Array:  # fmt: skip
+  """The order up to the temperature; None leaves a step out."""
   processed_V = edit_row(
     logits_V,
     params,
@@ -162,12 +207,7 @@ def sample_row(
     processed_V = processors.mask_stops(
       processed_V, stop_ids, step, params.min_tokens
     )
-  row = padded.row(processed_V)
-  token, fell_back = draw_row(row, params, key=key, step=step)
-  log_z = logprobs.log_normalizer(logits_V)
-  is_open = processed_V[token] > -jnp.inf
-  logprob = jnp.where(is_open, logits_V[token] - log_z, jnp.nan)
-  return Draw(token=token, logprob=logprob, log_z=log_z, fell_back=fell_back)
+  return processed_V
 
 
 def edit_row(
@@ -226,9 +266,11 @@ def drawn_logits(row: padded.Row, params: SamplingParams) -> jax.Array:
 
   def drawn():
     weight_U, _ = _weights(row, params)
+    is_kept_U = weight_U > 0
     temperature = jnp.maximum(params.temperature, MIN_TEMPERATURE)
-    logits_U = (row.logits_U - row.top) / temperature
-    return jnp.where(weight_U > 0, logits_U, -jnp.inf)
+    # In a gradient no branch not taken may be infinite.
+    above_U = jnp.where(is_kept_U, row.logits_U - row.top, 0.0)
+    return jnp.where(is_kept_U, above_U / temperature, -jnp.inf)
 
   return lax.cond(params.temperature > 0, drawn, greedy)
 
@@ -275,6 +317,11 @@ def _weights(
   weight_U = lax.optimization_barrier(
     jnp.exp((row.logits_U - row.top) / temperature)
   )
-  cut = cut_lib.find(row.logits_U, weight_U, params.top_k, params.top_p)
-  is_kept_U = cut.keeps(row.logits_U) & (weight_U >= params.min_p)
+  # Where it is cut has no gradient: it moves in steps.
+  weight_U = lax.stop_gradient(weight_U)
+  logits_U = lax.stop_gradient(row.logits_U)
+  cut = cut_lib.find(
+    logits_U, weight_U, params.top_k, lax.stop_gradient(params.top_p)
+  )
+  is_kept_U = cut.keeps(logits_U) & (weight_U >= params.min_p)
   return jnp.where(is_kept_U, weight_U, 0.0), cut

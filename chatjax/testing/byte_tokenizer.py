@@ -28,6 +28,9 @@ class ByteTokenizer:
   def encode(self, text: str) -> list[int]:
     return list(text.encode())
 
+  def encode_later(self, text: str) -> list[int]:
+    return self.encode(text)
+
   def encode_template(self, text: str, *, mark: str = '') -> list[int]:
     """Knows no special spellings: `ByteChatFormat` places BOS itself."""
     return self.encode(text.replace(mark, '') if mark else text)

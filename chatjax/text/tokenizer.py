@@ -40,6 +40,12 @@ class Tokenizer(Protocol):
   def encode(self, text: str) -> list[int]:
     """Ids of ordinary text: never a special id, whatever the text spells."""
 
+  def encode_later(self, text: str) -> list[int]:
+    """Ids of ordinary text that follows other tokens.
+
+    Some tokenizers put a space in front of a text; not of this one.
+    """
+
   def encode_template(self, text: str, *, mark: str = '') -> list[int]:
     """Ids of a template's output: special spellings become their ids.
 
@@ -103,6 +109,10 @@ class VocabularyTokenizer:
   def encode(self, text: str) -> list[int]:
     _check_characters(text)
     return self._codec.encode(text)
+
+  def encode_later(self, text: str) -> list[int]:
+    _check_characters(text)
+    return self._codec.encode_later(text)
 
   def encode_template(self, text: str, *, mark: str = '') -> list[int]:
     _check_characters(text)

@@ -28,12 +28,14 @@ from chatjax.types.requests import Request
 from chatjax.types.requests import Tool
 from chatjax.types.requests import ToolChoice
 from chatjax.types.sampling import MAX_SEED
+from chatjax.types.sampling import MAX_TOP_LOGPROBS
 from chatjax.types.sampling import MIN_SEED
 from chatjax.types.sampling import LogprobsMode
 from chatjax.types.sampling import SamplingParams
 from chatjax.types.sampling import Speculation
 from chatjax.types.tokens import Constraint
 from chatjax.types.tokens import Drafted
+from chatjax.types.tokens import Measured
 from chatjax.types.tokens import PromptToken
 from chatjax.types.tokens import Sink
 from chatjax.types.tokens import Token
@@ -41,6 +43,7 @@ from chatjax.types.tokens import TokenRequest
 
 __all__ = [
   'MAX_SEED',
+  'MAX_TOP_LOGPROBS',
   'MIN_SEED',
   'ChatjaxError',
   'ChoiceResult',
@@ -51,6 +54,7 @@ __all__ = [
   'FinishReason',
   'Grammar',
   'LogprobsMode',
+  'Measured',
   'PromptLogprob',
   'PromptToken',
   'ReasoningEffort',

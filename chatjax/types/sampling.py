@@ -13,6 +13,10 @@ Speculation = Literal['off', 'on', 'auto']
 LogprobsMode = Literal['raw', 'tempered', 'sampled']
 
 
+# OpenAI's bound on `top_logprobs`.
+MAX_TOP_LOGPROBS = 20
+
+
 MIN_SEED = -(2**63)
 
 

@@ -40,7 +40,7 @@ class TokenRequest:
   Attributes:
     request_id: unique among the requests in flight.
     prompt_ids: at least one id, all below the vocabulary size.
-    seed: int64; choice i draws with `fold_in(key(seed), i)`.
+    seed: int64; choice i draws with `fold_in(key(seed), first_choice + i)`.
     stop_ids: ids that end a choice (end-of-sequence ids included).
     max_tokens: upper bound on generated tokens per choice.
     priority: smaller goes first; 0 is the default.
@@ -51,6 +51,11 @@ class TokenRequest:
     constraint: makes the constraint of a choice; None is none.
     prompt_logprobs: alternatives to report per prompt token; None reports
       nothing.
+    is_measured: whether tokens come with a `Measured`.
+    first_choice: number of choice 0, for its key.
+    variants: requests of the same prompt, one per choice: choice i is what
+      choice 0 of the i-th would be alone. What concerns the prompt and its
+      place in the queue is read from this request, not from them.
   """
 
   request_id: str
@@ -67,6 +72,15 @@ class TokenRequest:
   prediction_ids: tuple[int, ...] = ()
   constraint: Callable[[], Constraint] | None = None
   prompt_logprobs: int | None = None
+  is_measured: bool = False
+  first_choice: int = 0
+  variants: tuple[TokenRequest, ...] = ()
+
+  def of_choice(self, choice: int) -> tuple[TokenRequest, int]:
+    """The request that says how a choice is drawn, and its key's number."""
+    if self.variants:
+      return self.variants[choice].of_choice(0)
+    return self, self.first_choice + choice
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +98,22 @@ class Drafted:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Measured:
+  """What else a model says of a token and its place.
+
+  Attributes:
+    entropy: of the model's own whole distribution, in nats (float32 value).
+    rank: of the token by (logit descending, id ascending); 1 is the first.
+    free_id: what would have been drawn there without a constraint, after the
+      same tokens and with the same noise.
+  """
+
+  entropy: float
+  rank: int
+  free_id: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Token:
   """One generated token as the engine reports it.
 
@@ -91,11 +121,13 @@ class Token:
     id: the token id.
     logprob: raw natural-log probability under the model (float32 value).
     top: (id, logprob) alternatives, most likely first.
+    measured: if that was asked for.
   """
 
   id: int
   logprob: float
   top: tuple[tuple[int, float], ...] = ()
+  measured: Measured | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -231,3 +231,22 @@ def test_speculation_moves_no_bit(model, prompts):
       mate.wait()
     accepted += one.guesses.accepted
   assert accepted > 48
+
+
+@pytest.mark.parametrize('speculation', ['on', 'off'])
+def test_l1_an_answer_scores_with_its_bits(model, speculation):
+  """Drawn as a chat, then given: the same log-probabilities, bit for bit."""
+  answer = model.chat(MESSAGES, **PARAMS, speculation=speculation)
+  (choice,) = answer.choices
+  scored = model.score(MESSAGES, choice.token_ids, top_logprobs=3)
+  told = [entry.logprob for entry in choice.logprobs.content]
+  assert len(told) >= 8
+  # An end-of-sequence token is drawn, too, and has no text to tell of.
+  ours = scored.logprobs[: len(told)]
+  assert np.float32(told).view(np.int32).tolist() == (
+    ours.view(np.int32).tolist()
+  )
+  assert scored.token_ids.tolist() == choice.token_ids
+  drawn_with = {k: PARAMS[k] for k in ('seed', 'temperature', 'top_p')}
+  again = model.counterfactuals(MESSAGES, choice.token_ids, **drawn_with)
+  assert not again.differs.any()
