@@ -52,7 +52,8 @@ _REFUSED_CALLS = {
     'chown': (92, None), 'lchown': (94, None), 'fchown': (93, 55),
     'fchownat': (260, 54), 'utime': (132, None), 'utimes': (235, None),
     'futimesat': (261, None), 'utimensat': (280, 88),
-    'fchmodat2': (452, 452), 'setxattr': (188, 5), 'lsetxattr': (189, 6), 'fsetxattr': (190, 7),
+    'fchmodat2': (452, 452), 'setxattr': (188, 5), 'lsetxattr': (189, 6),
+    'fsetxattr': (190, 7),
 }  # fmt: skip
 _EPERM = 1
 _MAX_TOLD = 300

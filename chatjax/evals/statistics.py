@@ -40,6 +40,7 @@ def estimate(
   Args:
     values: one per item; a proportion if each is 0 or 1.
     seed: of the resampling, where there is any.
+    confidence: how often such an interval holds the true mean.
   """
   if not values:
     raise ValueError('There are no values to estimate a mean from.')
