@@ -183,9 +183,7 @@ def check_request(
     if name in request:
       raise wrong(name, f'without {name!r}, which the run decides')
   try:
-    request_lib.parse(
-      {'messages': [{'role': 'user', 'content': ''}], **request}
-    )
+    request_lib.parse({**_ANY, **request})
   except types.RequestError as error:
     raise wrong(error.param or '', f'fields of a request ({error})') from None
   return request

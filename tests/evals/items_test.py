@@ -75,7 +75,7 @@ def test_a_right_choice_has_three_names(tmp_path, answer):
     ({**EXACT, 'normalize': 'no'}, ': the field \'normalize\' is "no"; it mus'),
     ({**EXACT, 'id': 7}, ": the field 'id' is 7"),
     ({**EXACT, 'request': {'n': 2}}, "without 'n', which the run decides"),
-    ({**EXACT, 'request': {'top_p': 2}}, 'fields of a request (top_p'),
+    ({**EXACT, 'request': {'top_p': 2}}, "(Invalid value for 'top_p': 2.0"),
     ({**EXACT, 'request': {'topp': 1}}, 'fields of a request (Unknown param'),
     (
       {'kind': 'exact', 'answer': '', 'messages': [{'role': 'x'}]},
