@@ -6,6 +6,7 @@ runs what a model wrote in the caller's own process, is never imported.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 import gzip
 import json
@@ -14,6 +15,8 @@ from typing import Any
 
 from chatjax.ckpt import fetch
 from chatjax.ckpt import licence
+from chatjax.evals import code
+from chatjax.evals import items as items_lib
 
 SOURCE = fetch.Source(
     filename='HumanEval.jsonl.gz',
@@ -72,6 +75,27 @@ def problems(home: pathlib.Path) -> list[Problem]:
   path = fetch.fetch(SOURCE, home)
   with gzip.open(path, 'rt', encoding='utf-8') as lines:
     return [_problem(json.loads(line)) for line in lines]
+
+
+def items(found: Sequence[Problem]) -> list[items_lib.Item]:
+  """The problems as items of the kind `code`."""
+  return [
+    items_lib.Item(
+      id=problem.task_id,
+      line=number,
+      kind=items_lib.CODE,
+      messages=({'role': 'user', 'content': problem.question},),
+      prompt=None,
+      grader=code.Code(
+        test=problem.test,
+        entry_point=problem.entry_point,
+        prompt=problem.prompt,
+      ),
+      request={'stop': [STOP], 'max_tokens': MAX_TOKENS},
+      record={**dataclasses.asdict(problem), 'question': problem.question},
+    )
+    for number, problem in enumerate(found, start=1)
+  ]
 
 
 def _problem(record: dict[str, Any]) -> Problem:

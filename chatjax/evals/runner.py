@@ -18,7 +18,7 @@ from chatjax.store import manifest as manifest_lib
 Progress = Callable[[int, int], None]
 
 
-def _silent(done: int, total: int) -> None:
+def silent(done: int, total: int) -> None:
   """Reports to nobody."""
 
 
@@ -49,7 +49,7 @@ def run(
   asked: Run,
   folder: folder_lib.Folder,
   *,
-  progress: Progress = _silent,
+  progress: Progress = silent,
 ) -> list[asking.Record]:
   """Asks all items that the folder has no record of.
 

@@ -16,6 +16,8 @@ import tempfile
 import time
 
 _JAIL = pathlib.Path(__file__).with_name('jail.py')
+# All there are; see `jail`.
+LAYERS = ('limits', 'capabilities', 'files', 'calls')
 _MAX_TOLD_BYTES = 8192
 _START_S = 20.0  # an interpreter starts, on a busy machine too
 
