@@ -93,7 +93,7 @@ class Model:
     if prompt is not None:
       prompt_ids = scoring.ids_of_text(self.session, prompt)
     else:
-      body = {'model': self.session.model_id, 'messages': messages}
+      body = {'model': self.session.model_id, 'messages': list(messages)}
       request = request_lib.parse(body).request
       prompt_ids = self.session.prompt(request).token_ids
     return self._score(
