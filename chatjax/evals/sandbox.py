@@ -27,14 +27,15 @@ class Limits:
   """What a program may take.
 
   Attributes:
-    timeout_s: by the clock, from its first line on.
+    timeout_s: by the clock, from its first line on. For what sleeps: what
+      computes has used up its processor time before.
     cpu_s: processor time; whole seconds.
     memory_bytes: of addresses.
     file_bytes: size of one file that it writes.
     open_files: at a time.
   """
 
-  timeout_s: float = 10.0
+  timeout_s: float = 60.0  # a busy machine must not make an answer wrong
   cpu_s: int = 10
   memory_bytes: int = 2**30
   file_bytes: int = 2**20

@@ -320,8 +320,8 @@ def test_scores_are_those_of_the_model(tiny, tmp_path):
   totals = [sample['logprob'] for sample in plain['samples']]
   assert all(total < 0 for total in totals)
   assert plain['scores']['acc'] == float(totals[0] > totals[1])
-  text = bytes(asked['asked'][0]['prompt_ids']).decode()
-  assert text == 'user: Which?\nassistant: '
+  prompt_ids = asked['asked'][0]['prompt_ids']
+  assert bytes(prompt_ids[-24:]) == b'user: Which?\nassistant: '
   assert len(asked['samples']) == 3
 
 
