@@ -24,7 +24,7 @@ COMMANDS = {
   'eval humaneval': 'Has a model write the functions of HumanEval; runs them.',
   'eval compare': 'Compares two evaluations of the same items.',
   'verify': 'Tries the seed contract for a minute; prints a verdict to quote.',
-  'replay': 'Draws a stored answer again; says whether it is the same.',
+  'replay': 'Draws stored answers again; says whether they are the same.',
   'convert': 'Writes a checkpoint in another form.',
   'models': 'Lists the models and what of them is on this machine.',
   'models show': 'Shows all that is known of one model.',
