@@ -137,19 +137,37 @@ def test_an_unfinished_or_foreign_folder(fake, tmp_path):
     assert f'{tmp_path} has no manifest.json' in err
 
 
+class Kept:
+  """An engine that outlives the command."""
+
+  def __init__(self, engine):
+    self._engine = engine
+
+  def __getattr__(self, name):
+    return getattr(self._engine, name)
+
+  def close(self):
+    assert self._engine.num_open == 0
+
+
 @pytest.fixture
 def tiny(monkeypatch):
-  """The command on a tiny model; the configs that it was loaded with."""
+  """The command on tiny models; the configs that they were loaded with."""
   configs = []
+  running = {}
 
   def load(config, *, accept_license):
     del accept_license
     configs.append(config)
-    return tasks.tiny_session(seed=int(config.model == 'other'))
+    if config.model not in running:
+      running[config.model] = tasks.tiny_session(seed=len(running))
+    return tasks.tiny_chat.session(Kept(running[config.model].engine))
 
   monkeypatch.setattr(loading, 'load', load)
   monkeypatch.setattr(options.locate, 'check', lambda name: None)
-  return configs
+  yield configs
+  for one in running.values():
+    one.engine.close()
 
 
 def test_a_folder_is_replayed_as_it_was_made(tiny, tmp_path, capsys):
