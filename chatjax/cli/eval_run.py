@@ -45,9 +45,9 @@ def table(found: summary_lib.Summary) -> str:
       f' {one.count} items)'
     )
   if found.errors:
-    lines.append(f'{found.errors} items were refused and count as wrong.')
+    lines.append(f'refused, and counted as wrong: {found.errors}')
   if found.cut:
-    lines.append(f'{found.cut} answers were cut at the limit of tokens.')
+    lines.append(f'cut at the limit of tokens: {found.cut}')
   return '\n'.join(lines)
 
 

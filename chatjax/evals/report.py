@@ -36,12 +36,13 @@ STYLE = """
   --right: #4fb47f; --wrong: #3a424f; --part: #d9ae5a; --bad: #e06c6c;
   --second: #d9ae5a; } }
 body { background: var(--back); color: var(--ink); margin: 2rem auto;
-  max-width: 46rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }
+  max-width: 52rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem;
   margin-top: 2rem; } p.about, .axis { color: var(--soft); }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left;
   padding: .35rem .6rem; border-bottom: 1px solid var(--line); }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+td.n, th.n { text-align: right; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
 svg { width: 100%; height: auto; display: block; }
 svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
 svg text.axis { fill: var(--soft); } .grid { stroke: var(--line); }
@@ -152,7 +153,7 @@ def comparison_page(
       f'{_escape(_PAIRED.format(seed=manifests[0].settings["seed"]))}</p>',
       *_pair_pictures(found),
       '<h2>What differs</h2>', '<ul>',
-      *(f'<li>{_escape(line.removeprefix("* "))}</li>'
+      *(f'<li>{_escape(line.removeprefix("* ").replace("`", ""))}</li>'
         for line in _what_differs(manifests)), '</ul>',
   ]  # fmt: skip
   return _page(title, body)
@@ -188,12 +189,12 @@ def _about(manifest, found: summary_lib.Summary) -> str:
 
 
 def _facts(found: summary_lib.Summary) -> list[str]:
-  lines = [f'* {found.errors} items were refused and count as wrong.']
+  lines = [f'* Refused, and counted as wrong: {found.errors}.']
   if found.samples:
     mean = sum(found.tokens) / found.samples
     lines += [
-      f'* {found.samples} answers of {mean:.1f} tokens on average;'
-      f' {found.cut} were cut at the limit.'
+      f'* Answers: {found.samples}, of {mean:.1f} tokens on average; cut at the'
+      f' limit: {found.cut}.'
     ]
   return lines
 
@@ -221,7 +222,8 @@ def _items_picture(records) -> list[str]:
     for record in records[:_MAX_CELLS]
   ]
   more = len(records) - len(cells)
-  rest = f'<p class="about">{more} more.</p>' if more else ''
+  told = 'Green is right, grey wrong, yellow right in part, red refused.'
+  rest = f'<p class="about">{told}{f" {more} more." if more else ""}</p>'
   return [
     '<h2>Items</h2>',
     plots.grid(cells, title='One square per item'),
@@ -278,7 +280,7 @@ def _sample(sample) -> str:
 
 
 def _manifest(manifest) -> list[str]:
-  text = '\n'.join(_origin(manifest))
+  text = '\n'.join(_origin(manifest)).replace('`', '')
   return ['<h2>What it came of</h2>', f'<pre>{_escape(text)}</pre>']
 
 

@@ -166,10 +166,11 @@ def _paired(first: Sequence[Record], second: Sequence[Record]):
     )
   for record in first:
     other = by_id[record['id']]
+    seeds = _seeds(record), _seeds(other)
     what = None
     if (record['kind'], record['item']) != (other['kind'], other['item']):
       what = 'is another question'
-    elif _seeds(record) != _seeds(other):
+    elif None not in seeds and seeds[0] != seeds[1]:
       what = 'was asked with other seeds'
     if what:
       raise CompareError(
@@ -180,6 +181,7 @@ def _paired(first: Sequence[Record], second: Sequence[Record]):
 
 
 def _seeds(record: Record) -> list[tuple[int, int]] | None:
+  """Which draws an item was asked for; None if there were none."""
   if record['kind'] == items_lib.CHOICE or 'error' in record:
     return None
   return [(sample['seed'], sample['choice']) for sample in record['samples']]

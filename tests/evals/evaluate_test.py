@@ -233,7 +233,7 @@ def test_a_refused_request_counts_as_wrong(tiny, tmp_path):
   assert records[1]['scores'] == {'match': 0.0}
   assert records[2]['scores'] == {'acc': 0.0, 'acc_norm': 0.0}
   report = (tmp_path / 'out' / 'report.md').read_text()
-  assert '2 items were refused and count as wrong' in report
+  assert 'Refused, and counted as wrong: 2.' in report
 
 
 def test_a_dead_engine_is_no_wrong_answer(tmp_path):
