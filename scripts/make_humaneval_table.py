@@ -4,7 +4,7 @@
     chatjax eval humaneval --context=1024 --output=int8
     python scripts/make_humaneval_table.py --runs=f32,int8
 
-The answers of `transformers` are those of scripts/make_humaneval_goldens.py; they
+The answers of `transformers` are those of make_humaneval_goldens.py; they
 are marked here by the same code in the same sandbox.
 """
 

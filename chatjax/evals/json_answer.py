@@ -95,7 +95,7 @@ def _jsonschema():
   except ImportError:
     raise types.ChatjaxError(
       'Checking answers against a schema needs the package jsonschema: pip'
-      ' install chatjax[evals].'
+      ' install jsonschema.'
     ) from None
   return jsonschema
 
