@@ -11,7 +11,9 @@ import time
 import pytest
 
 from chatjax import types
+from chatjax.evals import asking
 from chatjax.evals import folder as folder_lib
+from chatjax.evals import items as items_lib
 from chatjax.evals import model as model_lib
 from chatjax.evals import plan as plan_lib
 from chatjax.evals import replay as replay_lib
@@ -392,3 +394,28 @@ def test_only_the_same_questions_are_compared(tmp_path):
   ):
     with pytest.raises(summary.CompareError, match=told):
       summary.compare(runs['a'], runs[name], seed=0)
+
+
+class Refusing:
+  """A model that answers every request with an error."""
+
+  def __init__(self, status):
+    self._error = types.RequestError('no', status=status)
+
+  def draw(self, body):
+    raise self._error
+
+
+@pytest.mark.parametrize('status', [400, 413, 500, 503])
+def test_only_a_fault_of_the_request_is_a_wrong_answer(tmp_path, status):
+  (item,) = items_lib.read(
+    tasks.write(tmp_path / 'task.jsonl', tasks.DRAWN[:1])
+  )
+  ask = lambda: asking.record(
+    Refusing(status), item, plan_lib.Plan(), run='run'
+  )
+  if status < 500:
+    assert ask()['scores'] == {'match': 0.0}
+  else:
+    with pytest.raises(types.RequestError):
+      ask()
