@@ -141,6 +141,10 @@ def _add_tools(
       await concurrency.run_in_threadpool(tools.detokenize, body)
     )
 
+  @app.api_route('/tokenizer_info', methods=READ)
+  async def tokenizer_info() -> responses.Response:
+    return answers.model(tools.tokenizer_info())
+
   @app.api_route('/version', methods=READ)
   async def version() -> responses.Response:
     return responses.JSONResponse(tools.version())
