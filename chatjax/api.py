@@ -109,6 +109,14 @@ class Chat:
     _refuse_stream(params)
     return self.session.stream(self._parse(messages, params, stream=True))
 
+  def tokenize(self, prompt: scoring.Prompt) -> tuple[int, ...]:
+    """The token ids of a text, or of messages as they are rendered."""
+    return self._prompt_ids(prompt)
+
+  def detokenize(self, token_ids: Iterable[int]) -> str:
+    """The text of tokens; control tokens as they are spelled."""
+    return self.session.text_of([int(token_id) for token_id in token_ids])
+
   def score(
     self, prompt: scoring.Prompt, completion: scoring.Text, **options: Any
   ) -> scoring.Scored:

@@ -58,3 +58,13 @@ def test_the_user_is_logged(model, caplog):
   assert "user='bob\\nforged line'" in caplog.text
   model.chat(MESSAGES)
   assert caplog.text.count('user=') == 1
+
+
+def test_texts_and_tokens(model):
+  ids = model.tokenize('sea')
+  assert ids[-3:] == tuple(b'sea')
+  assert model.detokenize(np.array(ids[-3:], np.int32)) == 'sea'
+  rendered = model.tokenize(MESSAGES)
+  assert bytes(rendered[1:]) == b'user: hi'
+  answer = model.chat(MESSAGES, return_token_ids=True)
+  assert tuple(answer.prompt_token_ids) == rendered
