@@ -11,12 +11,14 @@ from typing import Literal
 
 from chatjax import types
 
-Dtype = Literal['int8', 'bfloat16', 'float32']
+Dtype = Literal[
+    'int8', 'int8_weight', 'int4_weight', 'fp8', 'bfloat16', 'float32'
+]  # fmt: skip
 DTYPES: tuple[str, ...] = typing.get_args(Dtype)
+# Those of arrays; the rest are quantizations, as `nn/quant.py` has them.
+FLOATS = ('bfloat16', 'float32')
 CacheDtype = Literal['auto', 'float32', 'bfloat16', 'int8']
 CACHE_DTYPES: tuple[str, ...] = typing.get_args(CacheDtype)
-# How weights are kept: 'int8' is one of two forms, as the machine allows.
-STORAGES = ('int8_grouped', 'int8_channel', 'bfloat16', 'float32')
 
 
 class LayerKind(enum.Enum):
@@ -354,7 +356,8 @@ class EngineConfig:
 
   Attributes:
     dtype: weights; 'int8' has groups of 64 inputs where the native kernel
-      runs, else per-channel weights and per-token activations.
+      runs, else per-channel weights and per-token activations. 'int8_weight'
+      and 'int4_weight' leave the activations floats; 'fp8' is of both.
     cache_dtype: keys and values; 'auto' is bfloat16 beside bfloat16 weights,
       else float32. 'int8' has a factor per position and head.
     max_rows: sequences that decode at once.

@@ -12,6 +12,7 @@ import oracle
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as spm_proto
 import tokenizers
+from tokenizers import decoders
 from tokenizers import models
 from tokenizers import normalizers
 from tokenizers import pre_tokenizers
@@ -51,6 +52,7 @@ def bpe(reader: oracle.Reader) -> tokenizers.Tokenizer:
     )
   last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
   made.pre_tokenizer = pre_tokenizers.Sequence([first, last])
+  made.decoder = decoders.ByteLevel()
   types = reader.value('tokenizer.ggml.token_type')
   special = [
     tokenizers.AddedToken(token, normalized=False, special=True)
@@ -95,8 +97,10 @@ class Tokenizer:
     if reader.value('tokenizer.ggml.model') == 'gpt2':
       made = bpe(reader)
       self._encode = lambda text: made.encode(text).ids
+      self._decode = made.decode
     else:
-      self._encode = _sentencepiece(reader).encode
+      processor = _sentencepiece(reader)
+      self._encode, self._decode = processor.encode, processor.decode
 
   @property
   def has_template(self) -> bool:
@@ -105,6 +109,10 @@ class Tokenizer:
   def encode(self, text: str) -> list[int]:
     """Ids of a text, after a BOS where the file asks for one."""
     return self._bos + list(self._encode(text))
+
+  def decode(self, ids: Sequence[int]) -> str:
+    """The text of ids, without what no text holds."""
+    return self._decode(list(ids))
 
   def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
     """Ids of messages in the file's own template, up to the answer."""

@@ -56,7 +56,7 @@ def test_models_that_cannot_be(fields, message):
 
 
 @pytest.mark.parametrize(('fields', 'message'), [
-    ({'dtype': 'int4'}, "dtype='int4' is not one of int8, bfloat16, float32"),
+    ({'dtype': 'int4'}, "dtype='int4' is not one of int8, int8_weight"),
     ({'max_rows': 0}, 'max_rows=0 must be positive'),
     ({'max_rows': 257}, 'max_rows=257 is over 256'),
     ({'chunk': 96}, 'chunk=96 is not a multiple of page_size=64'),
@@ -110,7 +110,7 @@ def test_overrides_take_the_type_of_the_field():
     ('engine.max_rows=True', 'not of type int'),
     ('engine.max_rows=', 'not of type int'),
     ('engine.max_rows=__import__("os")', 'not of type int'),
-    ('engine.dtype=int4', 'is not one of int8, bfloat16, float32'),
+    ('engine.dtype=int4', 'is not one of int8, int8_weight, int4_weight, fp8'),
     ('engine.max_rows=0', 'must be positive'),
 ])  # fmt: skip
 def test_overrides_that_are_refused(override, message):

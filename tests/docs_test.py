@@ -111,7 +111,9 @@ def test_the_examples_run(path, session, loads, monkeypatch, tmp_path):
   names = {'__name__': 'page'}
   with contextlib.ExitStack() as stack:
     if pages.ADDRESS in source:
-      served = stack.enter_context(harness.Served(session=session))
+      served = stack.enter_context(
+        harness.Served(session=session, batches=tmp_path / 'batches')
+      )
       here = f'http://127.0.0.1:{served.port}'
       source = source.replace(pages.ADDRESS, here)
     try:

@@ -12,12 +12,13 @@ LAYER = {
     'models': 3, 'sampling': 3,
     'engine': 4, 'protocol': 4, 'store': 4,
     'chat': 5, 'look': 5,
-    'api': 6, 'testing': 6, 'coupled': 6,
+    'api': 6, 'testing': 6, 'coupled': 6, 'batch': 6, 'evals': 6,
     'serve': 7,
     'cli': 8,
 }  # fmt: skip
 NO_JAX = {
   *('types', 'config', 'config_file', 'text', 'grammar', 'protocol', 'serve'),
+  'batch',
 }
 NO_JAX_FILES = {
   f'engine/{name}.py'

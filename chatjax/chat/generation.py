@@ -36,6 +36,7 @@ class Engine(Protocol):
       them those that decode and those that were put out.
     num_pages_used, cache_usage: of the cache, and its share.
     num_compilations: since it was ready.
+    max_rows: choices that decode at once.
   """
 
   totals: stats.Totals
@@ -50,6 +51,9 @@ class Engine(Protocol):
 
   @property
   def error(self) -> Exception | None: ...
+
+  @property
+  def max_rows(self) -> int: ...
 
   @property
   def num_open(self) -> int: ...

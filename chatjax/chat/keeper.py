@@ -117,25 +117,43 @@ class Keeper:
       completion=shown,
       messages=running.source.given['messages'],
       metadata=metadata,
-      provenance=self._provenance(running, result),
-    )
-
-  def _provenance(
-    self, running: generation.Generation, result: types.Completion
-  ) -> records.Provenance:
-    return records.Provenance(
-      prompt_ids=running.request.prompt_ids,
-      request=dict(running.source.given),
-      resolved=resolved(running.request),
-      fingerprint=running.meta.system_fingerprint,
-      parts=self._parts,
-      sampler_version=running.meta.sampler_version,
-      choice_keys=running.meta.choice_keys,
-      output_ids=tuple(choice.token_ids for choice in result.choices),
-      logprob_bits=tuple(
-        bits(choice.token_logprobs) for choice in result.choices
+      provenance=provenance(
+        running,
+        result,
+        request=running.source.given,
+        parts=self._parts,
       ),
     )
+
+
+def provenance(
+  running: generation.Generation,
+  result: types.Completion,
+  *,
+  request: Mapping[str, Any],
+  parts: Mapping[str, Any],
+) -> records.Provenance:
+  """What it takes to draw an answer again.
+
+  Args:
+    running: the request, at its end.
+    result: what came of it.
+    request: its fields, as they were given.
+    parts: of the fingerprint.
+  """
+  return records.Provenance(
+    prompt_ids=running.request.prompt_ids,
+    request=dict(request),
+    resolved=resolved(running.request),
+    fingerprint=running.meta.system_fingerprint,
+    parts=parts,
+    sampler_version=running.meta.sampler_version,
+    choice_keys=running.meta.choice_keys,
+    output_ids=tuple(choice.token_ids for choice in result.choices),
+    logprob_bits=tuple(
+      bits(choice.token_logprobs) for choice in result.choices
+    ),
+  )
 
 
 def resolved(request: types.TokenRequest) -> dict[str, Any]:

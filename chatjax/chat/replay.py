@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
+from typing import Any
 
 from chatjax import types
 from chatjax.chat import format as format_lib
@@ -80,7 +82,7 @@ def replay(
   return Report(
     num_tokens=sum(len(choice.token_ids) for choice in result.choices),
     difference=_difference(provenance, result),
-    changed_parts=_changed(
+    changed_parts=changed(
       provenance.parts, records.plain(session.engine.fingerprint_parts)
     ),
     is_same_prompt=_renders_to(session, request, ids),
@@ -107,7 +109,10 @@ def _difference(
   return None
 
 
-def _changed(then, now) -> dict[str, tuple[str | None, str | None]]:
+def changed(
+  then: Mapping[str, Any], now: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+  """The parts of a fingerprint that differ: name -> (then, now)."""
   return {
     name: (then.get(name), now.get(name))
     for name in sorted({*then, *now})

@@ -101,6 +101,7 @@ class Session:
     self._text_planner = outputs_lib.Planner(tokenizer, plain.PLAIN, compiler)
     self.model_id = model_id
     self.created = int(time.time())
+    self.output_format = output_format.name
     self._sampler_version = sampler_version
     self.keeper = keeper_lib.Keeper(
       open_store, fingerprint_parts=engine.fingerprint_parts

@@ -50,10 +50,10 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   for name in ('model', 'output'):
     if not values[name].value:
       raise flagset.UsageError(f'--{name} is missing; usage: {USAGE}.')
-  if to == 'safetensors' and dtype == 'int8':
+  if to == 'safetensors' and dtype not in (None, *config_lib.FLOATS):
     raise flagset.UsageError(
-      '--dtype=int8 is kept by --to=orbax alone; safetensors take bfloat16 or'
-      ' float32.'
+      f'--dtype={dtype} is kept by --to=orbax alone; safetensors take bfloat16'
+      ' or float32.'
     )
   try:
     locate.check(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 
 from absl import flags
@@ -105,8 +106,15 @@ def define_store(values: flags.FlagValues) -> None:
   )  # fmt: skip
 
 
-def config(values: flags.FlagValues) -> config_lib.Config:
+def config(
+  values: flags.FlagValues, recorded: Sequence[str] = ()
+) -> config_lib.Config:
   """Flags beat --set, --set beats --config, --config beats the defaults.
+
+  Args:
+    values: the flags.
+    recorded: overrides that take the place of the defaults, where there is no
+      --config.
 
   Raises:
     flagset.UsageError: a file, field, value or model that there is not.
@@ -127,6 +135,8 @@ def config(values: flags.FlagValues) -> config_lib.Config:
     made = config_lib.Config()
     if values['config'].value is not None:
       made = config_file.load_config(values['config'].value)
+    else:
+      overrides = [*recorded, *overrides]
     # At once: two may be valid only together.
     made = config_file.apply_overrides(made, overrides)
     locate.check(made.model)

@@ -43,6 +43,19 @@ def start(values: flags.FlagValues) -> bool:
   return jax.process_index() == 0
 
 
+def given(values: flags.FlagValues) -> tuple[int, int] | None:
+  """(which process this is, of how many), as flags say; connects to nobody.
+
+  Raises:
+    flagset.UsageError: flags that do not go together.
+  """
+  told = {name: values[name].value for name in _NAMES}
+  if all(value is None for value in told.values()):
+    return None  # a manager's word is for whoever knows that manager
+  _check(told, is_managed=values['distributed'].value)
+  return told['process_id'], told['num_processes']
+
+
 def _check(told, *, is_managed: bool) -> None:
   given = [f'--{name}' for name, value in told.items() if value is not None]
   missing = [f'--{name}' for name, value in told.items() if value is None]

@@ -1,9 +1,10 @@
-"""`chatjax replay`: draws a stored answer again and compares."""
+"""`chatjax replay`: draws stored answers again and compares."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 import dataclasses
+import pathlib
 
 from absl import flags
 
@@ -13,21 +14,35 @@ from chatjax.ckpt import home as home_lib
 from chatjax.cli import flagset
 from chatjax.cli import loading
 from chatjax.cli import options
+from chatjax.cli import replay_batch
+from chatjax.cli import replay_eval
 from chatjax.store import opening
 from chatjax.store import records
 
-USAGE = 'chatjax replay ID [flags]'
+USAGE = 'chatjax replay ID|FOLDER|--record=DIR/results.jsonl#CUSTOM_ID [flags]'
 IDENTICAL, DIFFERENT = 0, 3
 
 
 def define(values: flags.FlagValues) -> None:
   options.define(values, model='the one that wrote the answer')
   options.define_store(values)
+  replay_batch.define(values)
 
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
+  if values['record'].value is not None:
+    flagset.refuse(arguments)
+    return replay_batch.run(values)
   if len(arguments) != 1:
-    raise flagset.UsageError('Give the id of one stored completion.')
+    raise flagset.UsageError(
+      'Give the id of one stored completion, the folder of an evaluation, or'
+      ' --record.'
+    )
+  folder = pathlib.Path(arguments[0])
+  if folder.is_dir():
+    found = replay_eval.run(values, folder)
+    print(replay_eval.describe(found))
+    return IDENTICAL if found.is_identical else DIFFERENT
   config = options.config(values)
   home = home_lib.home()
   if config.store is None and not (home / opening.FILE).is_file():

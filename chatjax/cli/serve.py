@@ -12,6 +12,7 @@ from absl import flags
 
 from chatjax import config as config_lib
 from chatjax.chat import session as session_lib
+from chatjax.ckpt import home as home_lib
 from chatjax.cli import flagset
 from chatjax.cli import loading
 from chatjax.cli import options
@@ -95,6 +96,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
       server.run(
         session, listener, host=serve.host, api_keys=api_keys, limits=limits,
         timeouts=timeouts(serve), max_per_key=serve.max_per_key,
+        batches=home_lib.home() / 'batches',
       )  # fmt: skip
     finally:
       session.engine.close()

@@ -92,6 +92,7 @@ class Engine:
       weights,
       config,
       widths=self.programs.widths,
+      attention=self.programs.attention,
       prompt_format=prompt_format,
     )
     self.fingerprint = fingerprint.digest(self.fingerprint_parts)

@@ -18,6 +18,7 @@ from chatjax import config as config_lib
 from chatjax.ckpt import orbax
 from chatjax.models import load
 from chatjax.native import kernels
+from chatjax.nn import paged
 from chatjax.sampling import keys
 
 _MOVES_NO_BIT = (
@@ -53,6 +54,7 @@ def parts(
   config: config_lib.EngineConfig,
   *,
   widths: tuple[int, ...],
+  attention: paged.Method,
   prompt_format: str,
 ) -> Mapping[str, Any]:
   """All that the fingerprint covers, readable.
@@ -61,6 +63,7 @@ def parts(
     weights: the model.
     config: how it is run; what only orders the work is left out.
     widths: what the self-check left of the decode widths.
+    attention: how it is computed, where devices alone do not decide that.
     prompt_format: tokenizer and chat template, hashed or spelled out.
   """
   device = jax.devices()[0]
@@ -89,6 +92,7 @@ def parts(
     'sampler_version': keys.SAMPLER_VERSION,
     'versions': versions,
     **({'processes': processes} if processes > 1 else {}),
+    **({'attention': attention} if attention == 'ragged' else {}),
     'platform': device.platform,
     'device_kind': device.device_kind,
     'cpu_features': cpu_features(),

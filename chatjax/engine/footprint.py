@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from typing import Any
@@ -14,6 +15,10 @@ _COLLECTIVES = (
 )  # fmt: skip
 _OPERATION = re.compile(
   rf'= .*? (?P<name>{"|".join(_COLLECTIVES)}|sort)(-start)?\('
+)
+# A kernel that was written for TPUs: its name, and a number after a dot.
+_KERNEL = re.compile(
+  r'%(?P<name>\w+?)(\.\d+)* = .*custom_call_target="tpu_custom_call"'
 )
 _SIZES = re.compile(r'\[([\d,]*)\]')
 
@@ -29,6 +34,7 @@ class Footprint:
     donated: bytes of arguments in whose place results stand.
     collectives: kind -> how many.
     widest_sort: entries of the longest axis that is sorted; 0 if none is.
+    kernels: name -> how often a kernel for TPUs is called.
   """
 
   arguments: int
@@ -37,6 +43,7 @@ class Footprint:
   donated: int
   collectives: dict[str, int]
   widest_sort: int
+  kernels: dict[str, int]
 
   @property
   def total(self) -> int:
@@ -46,9 +53,12 @@ class Footprint:
 def of(compiled: Any) -> Footprint:
   """Reads what the compiler says of a program."""
   memory = compiled.memory_analysis()
-  collectives: dict[str, int] = {}
+  collectives, kernels = collections.Counter(), collections.Counter()
   widest_sort = 0
   for line in compiled.as_text().splitlines():
+    if kernel := _KERNEL.search(line):
+      kernels[kernel['name']] += 1
+      continue
     found = _OPERATION.search(line)
     if found is None:
       continue
@@ -58,14 +68,15 @@ def of(compiled: Any) -> Footprint:
       ]
       widest_sort = max(widest_sort, *sizes)
     else:
-      collectives[found['name']] = collectives.get(found['name'], 0) + 1
+      collectives[found['name']] += 1
   return Footprint(
     arguments=memory.argument_size_in_bytes,
     results=memory.output_size_in_bytes - memory.alias_size_in_bytes,
     scratch=memory.temp_size_in_bytes,
     donated=memory.alias_size_in_bytes,
-    collectives=collectives,
+    collectives=dict(collectives),
     widest_sort=widest_sort,
+    kernels=dict(kernels),
   )
 
 

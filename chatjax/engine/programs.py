@@ -28,9 +28,6 @@ from chatjax.nn import transformer
 
 Progress = Callable[[int, int], None]
 
-# The form of weights whose product is narrowed to the live rows from outside.
-_NARROWED = 'int8_channel'
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Programs:
@@ -40,6 +37,7 @@ class Programs:
     decode: by the number of rows that integer products compute.
     takes_rows: whether decode programs are told which rows to compute; the
       others take all, or see for themselves.
+    attention: how it is computed.
   """
 
   prefill: Callable[..., Any]
@@ -52,6 +50,7 @@ class Programs:
   write_page: Callable[..., Any]
   decode: Mapping[int, Callable[..., Any]]
   takes_rows: bool
+  attention: paged.Method
 
   @property
   def widths(self) -> tuple[int, ...]:
@@ -82,15 +81,17 @@ def width_ladder(
   for the weights, so 4 would gain nothing.
   """
   rows = config.num_rows
-  if storage != _NARROWED:
+  if not quant.is_narrowed(storage):
     return (rows,)
   return (*(width for width in (2, 8, 16, 32, 64, 128) if width < rows), rows)
 
 
 def init_cache(
-  model: config_lib.ModelConfig, config: config_lib.EngineConfig
+  model: config_lib.ModelConfig,
+  config: config_lib.EngineConfig,
+  layout: sharding.Layout | None = None,
 ) -> cache_lib.Cache:
-  """The page pools."""
+  """The page pools, as the attention of the devices wants them."""
   return cache_lib.init(
     pages_of_layer=[
       config.num_pages(model.window(kind)) for kind in model.layer_kinds
@@ -99,6 +100,7 @@ def init_cache(
     num_kv_heads=model.num_kv_heads,
     head_dim=model.head_dim,
     dtype=config.stored_cache_dtype,
+    is_joint=paged.best_method(model, layout, config) == 'ragged',
   )
 
 
@@ -187,8 +189,13 @@ def compile_all(
       progress(len(compiled), len(planned))
   widths = width_ladder(config, weights.dtype)
   decode = {width: compiled.pop(('decode', width)) for width in widths}
-  takes_rows = weights.dtype == _NARROWED
-  return Programs(decode=decode, takes_rows=takes_rows, **compiled)
+  takes_rows = quant.is_narrowed(weights.dtype)
+  return Programs(
+    decode=decode,
+    takes_rows=takes_rows,
+    attention=paged.best_method(weights.config, layout, config),
+    **compiled,
+  )
 
 
 # Name -> (jitted function, abstract arguments); slow compiles come first.
@@ -212,7 +219,7 @@ def plan(
   step = step_lib.Step(
     model=transformer.Transformer(model, weights.dtype, layout),
     max_steps=config.decode_steps,
-    method=paged.best_method(model, layout),
+    method=paged.best_method(model, layout, config),
   )
   tables = (_i32(config.pages_per_row),) * len(model.kinds)
   x_CD = jax.ShapeDtypeStruct((config.chunk, model.embed_dim), jnp.float32)
@@ -255,7 +262,7 @@ def plan(
 def _abstract_arrays(weights, config, layout):
   """Parameters, cache, rows and one row, with their places on a mesh."""
   model = weights.config
-  cache = jax.eval_shape(lambda: init_cache(model, config))
+  cache = jax.eval_shape(lambda: init_cache(model, config, layout))
   state = jax.eval_shape(lambda: init_state(model, config))
   row = jax.eval_shape(lambda: _inactive_row(model, config))
   params = weights.abstract
@@ -289,7 +296,7 @@ def _decode_arguments(weights, config, width):
   """What a decode program takes besides parameters, cache and state."""
   rows = config.num_rows
   live = None
-  if weights.dtype == _NARROWED:
+  if quant.is_narrowed(weights.dtype):
     live = quant.LiveRows(_i32(width), _i32(rows))
   keep_B = jax.ShapeDtypeStruct((rows,), jnp.bool_)
   pages = (_i32(rows),) * len(weights.config.kinds)

@@ -192,7 +192,7 @@ def _push(tree: Any) -> Any:
 def _new_cache(model, config, layout) -> Any:
   if layout is None:
     return programs_lib.init_cache(model, config)
-  init = lambda: programs_lib.init_cache(model, config)
+  init = lambda: programs_lib.init_cache(model, config, layout)
   # Made where it lies: no device could hold all of it.
   return jax.jit(init, out_shardings=layout.cache(jax.eval_shape(init)))()
 

@@ -230,7 +230,7 @@ class Step:
       edits = lambda: loan.edits(state, b)
       return _draw(logits_BV[b], row, mask, edits)
 
-    if self.method == 'vmap':
+    if self.method in paged.AT_ONCE:
       return jax.vmap(
         lambda live, x: jax.tree.map(
           lambda a, b: jnp.where(live, a, b), x, state_lib.no_token()

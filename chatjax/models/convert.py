@@ -156,7 +156,7 @@ def _texts(source: source_lib.Source, dtype: str) -> dict[str, Any]:
   """File name -> path of a file to copy, or JSON."""
   if source.path.is_dir():
     return {name: source.path / name for name in folder_lib.texts(source.path)}
-  kept = dtype if dtype in config_lib.DTYPES else 'bfloat16'
+  kept = dtype if dtype in config_lib.FLOATS else 'bfloat16'
   return hub_files.of_gguf(source, source.metadata, kept)
 
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from chatjax.ckpt import mapping
 from chatjax.ckpt import stream
-from chatjax.nn import grouped
 from chatjax.nn import quant
 
 # Each holds one block: `stream.ROW_BLOCK_BYTES` counts on two.
@@ -104,26 +103,20 @@ def fill(
 
 def _num_row_axes(leaf: Any) -> int:
   """Leading axes that number what can be made apart from the rest."""
-  if isinstance(leaf, grouped.GroupedTensor):
+  if quant.is_weight(leaf):
     return leaf.num_out_axes
-  if isinstance(leaf, quant.QTensor):
-    return leaf.scale.ndim
   return max(1, leaf.ndim - 1)
 
 
 def _empty(leaf: Any) -> Any:
-  if isinstance(leaf, grouped.GroupedTensor):
-    return grouped.empty(leaf.shape, leaf.num_out_axes)
-  if isinstance(leaf, quant.QTensor):
-    return quant.empty(leaf.shape, leaf.scale.ndim)
+  if quant.is_weight(leaf):
+    return type(leaf).empty(leaf.shape, leaf.num_out_axes)
   return np.empty(leaf.shape, leaf.dtype)
 
 
 def _put(leaf: Any, start: int, rows_NK: np.ndarray) -> None:
-  if isinstance(leaf, grouped.GroupedTensor):
-    grouped.put_rows(leaf, start, rows_NK)
-  elif isinstance(leaf, quant.QTensor):
-    quant.put_rows(leaf, start, rows_NK)
+  if quant.is_weight(leaf):
+    leaf.put_rows(start, rows_NK)
   else:
     place = slice(start, start + len(rows_NK))
     leaf.reshape(-1, rows_NK.shape[1])[place] = rows_NK

@@ -167,7 +167,7 @@ def convert(
 def told(source: source_lib.Source) -> Iterator[None]:
   """Names the checkpoint in what is wrong with its tensors."""
   kept = source.converted
-  if kept is not None and kept.dtype not in config_lib.DTYPES:
+  if kept is not None and kept.dtype not in config_lib.FLOATS:
     raise LoadError(
       f'{source.path} holds weights as {kept.dtype}, which cannot be made'
       ' into another form. Convert them from the original checkpoint.'

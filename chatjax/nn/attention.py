@@ -21,6 +21,7 @@ from chatjax.nn import layers
 from chatjax.nn import paged
 from chatjax.nn import param
 from chatjax.nn import quant
+from chatjax.nn import ragged
 from chatjax.nn import rope
 from chatjax.nn import sharding
 
@@ -65,9 +66,9 @@ class Attend(Protocol):
   def __call__(
     self,
     heads: Heads,
-    cache: cache_lib.LayerCache | None,
+    cache: cache_lib.Layer | None,
     window: int | None,
-  ) -> tuple[jax.Array, cache_lib.LayerCache | None]:
+  ) -> tuple[jax.Array, cache_lib.Layer | None]:
     """Returns f32[T, K, G, H]; `window` None sees all positions."""
 
 
@@ -106,6 +107,12 @@ class Chunk:
         heads, cache, tables_1P, self.positions_T, self.live_T, window
       )
     q_TKGH, k_TKH = heads.rotated()
+    if self.method == 'ragged':
+      return ragged.of_chunk(
+          q_TKGH, k_TKH, heads.v_TKH, cache, self.table_P,
+          self.positions_T[0], self.live_T,
+          window=window, softcap=heads.softcap, layout=heads.layout,
+      )  # fmt: skip
     size = cache.page_size
     pages_J = lax.dynamic_slice_in_dim(
       self.table_P, self.positions_T[0] // size, k_TKH.shape[0] // size
@@ -151,12 +158,16 @@ class Rows:
         heads, cache, self.tables_BP, self.positions_B, self.live_B, window
       )
     q_BKGH, k_BKH = heads.rotated()
+    if self.method == 'ragged':
+      return ragged.of_rows(
+          q_BKGH, k_BKH, heads.v_TKH, cache, self.tables_BP,
+          self.positions_B, self.live_B,
+          window=window, softcap=heads.softcap, layout=heads.layout,
+      )  # fmt: skip
     size = cache.page_size
-    page_index_B = self.positions_B // size
-    page_B = jnp.take_along_axis(self.tables_BP, page_index_B[:, None], axis=1)[
-      :, 0
-    ]
-    page_B = jnp.where(self.live_B, page_B, cache_lib.TRASH_PAGE)
+    page_B = cache_lib.page_of_rows(
+      self.tables_BP, self.positions_B, self.live_B, size
+    )
     cache = cache_lib.write_rows(
       cache, k_BKH, heads.v_TKH, page_B, self.positions_B % size
     )
@@ -220,9 +231,9 @@ class Attention(nn.Module):
     x_TD: jax.Array,
     angles: tuple[jax.Array, jax.Array],
     attend: Attend,
-    cache: cache_lib.LayerCache | None,
+    cache: cache_lib.Layer | None,
     live: quant.Live | None = None,
-  ) -> tuple[jax.Array, cache_lib.LayerCache | None]:
+  ) -> tuple[jax.Array, cache_lib.Layer | None]:
     cfg = self.config
     K, G, H = cfg.num_kv_heads, cfg.q_per_kv, cfg.head_dim
     # Rows of one key/value head stand together (its G queries, key, value),

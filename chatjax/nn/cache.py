@@ -5,7 +5,9 @@ in page `table[p // S]` at offset `p % S`. Page 0 is nobody's: rows that are not
 in use write there.
 
 Keys stand with the positions last, values with the head last: so attention
-never adds up across a vector, and a head of a page lies in one piece.
+never adds up across a vector, and a head of a page lies in one piece. A TPU's
+kernel wants them in one array instead (`JointCache`); who writes, copies and
+saves pages does not see which it is.
 """
 
 from __future__ import annotations
@@ -41,16 +43,48 @@ class LayerCache:
   def page_size(self) -> int:
     return self.k.shape[-1]
 
+  @property
+  def heads_axis(self) -> int:
+    """Along which a mesh splits pages."""
+    return 1
 
-Cache = tuple[LayerCache, ...]
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class JointCache:
+  """One layer's pages with keys and values in one array, for TPUs.
+
+  Attributes:
+    kv: [pages, S, 2 * K, H] in float32 or bfloat16: of each head the key, then
+      the value.
+  """
+
+  kv: jax.Array
+
+  @property
+  def page_size(self) -> int:
+    return self.kv.shape[1]
+
+  @property
+  def heads_axis(self) -> int:
+    """Along which a mesh splits pages."""
+    return 2
+
+
+Layer = LayerCache | JointCache
+Cache = tuple[Layer, ...]
 
 
 def init(
     *, pages_of_layer: Sequence[int], page_size: int, num_kv_heads: int,
-    head_dim: int, dtype: str,
+    head_dim: int, dtype: str, is_joint: bool = False,
 ) -> Cache:  # fmt: skip
   """A cache of zeros, every layer with so many pages."""
   P, S, K, H = pages_of_layer, page_size, num_kv_heads, head_dim
+  if is_joint:
+    return tuple(
+      JointCache(jnp.zeros((pages, S, 2 * K, H), dtype)) for pages in P
+    )
 
   def scale(pages):
     return jnp.zeros((pages, K, S)) if dtype == 'int8' else None
@@ -77,9 +111,17 @@ def _stored(
   return jnp.round(x_TKH / divisor_TK[..., None]).astype(jnp.int8), scale_TK
 
 
+def _joint(cache: JointCache, k_TKH: jax.Array, v_TKH: jax.Array) -> jax.Array:
+  """Keys and values as one array keeps them: [T, 2 * K, H]."""
+  T, K, H = k_TKH.shape
+  return (
+    jnp.stack([k_TKH, v_TKH], 2).reshape(T, 2 * K, H).astype(cache.kv.dtype)
+  )
+
+
 def write_chunk(
-  cache: LayerCache, k_TKH: jax.Array, v_TKH: jax.Array, pages_J: jax.Array
-) -> LayerCache:
+  cache: Layer, k_TKH: jax.Array, v_TKH: jax.Array, pages_J: jax.Array
+) -> Layer:
   """Writes whole pages of one sequence.
 
   Args:
@@ -89,6 +131,11 @@ def write_chunk(
     pages_J: i32[J], the pages that hold them.
   """
   size = cache.page_size
+  if isinstance(cache, JointCache):
+    kv, new = cache.kv, _joint(cache, k_TKH, v_TKH)
+    for j in range(new.shape[0] // size):
+      kv = _put(kv, new[j * size : (j + 1) * size], pages_J[j])
+    return JointCache(kv)
   k, v, k_scale, v_scale = cache.k, cache.v, cache.k_scale, cache.v_scale
   k_TKH, k_scale_TK = _stored(k_TKH, k.dtype)
   v_TKH, v_scale_TK = _stored(v_TKH, v.dtype)
@@ -102,14 +149,28 @@ def write_chunk(
   return LayerCache(k, v, k_scale, v_scale)
 
 
+def page_of_rows(
+  tables_BP: jax.Array, positions_B: jax.Array, live_B: jax.Array, size: int
+) -> jax.Array:
+  """Where each row writes: a page of its own, or nobody's."""
+  index_B1 = (positions_B // size)[:, None]
+  page_B = jnp.take_along_axis(tables_BP, index_B1, axis=1)[:, 0]
+  return jnp.where(live_B, page_B, TRASH_PAGE)
+
+
 def write_rows(
-  cache: LayerCache,
+  cache: Layer,
   k_BKH: jax.Array,
   v_BKH: jax.Array,
   page_B: jax.Array,
   offset_B: jax.Array,
-) -> LayerCache:
+) -> Layer:
   """Writes one position of each row's sequence."""
+  if isinstance(cache, JointCache):
+    kv, new = cache.kv, _joint(cache, k_BKH, v_BKH)
+    for b in range(new.shape[0]):
+      kv = _put(kv, new[b][None], page_B[b], (offset_B[b], 0, 0))
+    return JointCache(kv)
   # One small update per row: XLA's scatter is a slow loop on a CPU.
   k, v, k_scale, v_scale = cache.k, cache.v, cache.k_scale, cache.v_scale
   k_BKH, k_scale_BK = _stored(k_BKH, k.dtype)
@@ -132,21 +193,40 @@ def _put(
 ) -> jax.Array:
   """Puts `x` into one page, from its beginning or from `place` on."""
   place = place or (0,) * x.ndim
-  bits = _bits(pages), _bits(x[None])
-  written = lax.dynamic_update_slice(*bits, (page, *place))
-  return lax.bitcast_convert_type(written, pages.dtype)
+
+  def put(pages, x, *place):
+    return lax.dynamic_update_slice(pages, x[None], place)
+
+  def put_bits(pages, x, *place):
+    written = put(_bits(pages), _bits(x), *place)
+    return lax.bitcast_convert_type(written, pages.dtype)
+
+  return _move(put, put_bits, pages, x, page, *place)
 
 
 def read_float(pages: jax.Array, page: jax.Array) -> jax.Array:
   """One page in float32."""
-  one = lax.bitcast_convert_type(_bits(pages)[page], pages.dtype)
-  return one.astype(jnp.float32)
+
+  def take(pages, page):
+    return pages[page]
+
+  def take_bits(pages, page):
+    return lax.bitcast_convert_type(take(_bits(pages), page), pages.dtype)
+
+  return _move(take, take_bits, pages, page).astype(jnp.float32)
+
+
+def _move(plainly, as_bits, pages: jax.Array, *args: jax.Array) -> jax.Array:
+  """Moves bfloat16 as bits on a CPU, which would make float32 of all pages.
+
+  On a TPU, where bits are another form, that would copy them all.
+  """
+  if pages.dtype != jnp.bfloat16:
+    return plainly(pages, *args)
+  return lax.platform_dependent(pages, *args, cpu=as_bits, default=plainly)
 
 
 def _bits(x: jax.Array) -> jax.Array:
-  """bfloat16 as bits: to move it, a CPU would make float32 of all pages."""
-  if x.dtype != jnp.bfloat16:
-    return x
   return lax.bitcast_convert_type(x, jnp.uint16)
 
 
@@ -168,7 +248,7 @@ def copy_page(
 
 def read_page(
   cache: Cache, page: tuple[jax.Array, ...], *, pool_of_layer: Sequence[int]
-) -> LayerCache:
+) -> Layer:
   """One page of every layer, stacked: [L, ...] instead of [pages, ...]."""
   pages = [
     jax.tree.map(lambda x, n=page[pool]: x[n], layer)
@@ -179,7 +259,7 @@ def read_page(
 
 def write_page(
   cache: Cache,
-  saved: LayerCache,
+  saved: Layer,
   page: tuple[jax.Array, ...],
   *,
   pool_of_layer: Sequence[int],

@@ -25,3 +25,9 @@ def apply(x_T2F: jax.Array, activation: str) -> jax.Array:
     up_TF = jnp.clip(up_TF, -_LIMIT, _LIMIT)
     return gate_TF * jax.nn.sigmoid(_ALPHA * gate_TF) * (up_TF + 1)
   return _ACTIVATIONS[activation](gate_TF) * up_TF
+
+
+def plain(x_T2F: jax.Array, live: object, activation: str) -> jax.Array:
+  """The same for all rows, whichever live."""
+  del live
+  return apply(x_T2F, activation)

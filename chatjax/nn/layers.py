@@ -13,7 +13,6 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from chatjax.nn import grouped
 from chatjax.nn import param
 from chatjax.nn import quant
 from chatjax.nn import sharding
@@ -50,7 +49,7 @@ class Linear(nn.Module):
     w = param.declare(self, 'w', spec)
     x_TK = x.reshape(x.shape[0], math.prod(self.in_shape))
     if not self.is_split:
-      w = _as_matrix(w, math.prod(self.out_shape))
+      w = quant.matrix(w, math.prod(self.out_shape))
     y = quant.product(x_TK, w, live)
     y = y.reshape(x.shape[0], *self.out_shape)
     if self.use_bias:
@@ -59,16 +58,6 @@ class Linear(nn.Module):
       )
       y = y + param.declare(self, 'b', bias_spec)[None]
     return y
-
-
-def _as_matrix(w: quant.Weight, num_out: int) -> quant.Weight:
-  if isinstance(w, grouped.GroupedTensor):
-    return w  # packed as a matrix
-  if isinstance(w, quant.QTensor):
-    return quant.QTensor(
-      w.values.reshape(num_out, -1), w.scale.reshape(num_out)
-    )
-  return w.reshape(num_out, -1)
 
 
 class RMSNorm(nn.Module):

@@ -11,7 +11,6 @@ and a decode step reads no expert that nobody wants.
 from __future__ import annotations
 
 from collections.abc import Callable
-import dataclasses
 import math
 
 from flax import linen as nn
@@ -20,9 +19,6 @@ from jax import lax
 import jax.numpy as jnp
 
 from chatjax import config as config_lib
-from chatjax.native import kernels
-from chatjax.nn import gate
-from chatjax.nn import grouped
 from chatjax.nn import param
 from chatjax.nn import quant
 from chatjax.nn import sharding
@@ -128,14 +124,14 @@ class MoE(nn.Module):
   ) -> jax.Array:
     cfg = self.config
     X, F, D = cfg.num_experts, cfg.moe_dim, cfg.embed_dim
-    if self.dtype == 'int8_grouped':
-      _check_packing(cfg)
+    _check_packing(cfg, self.dtype)
 
     def stack(name, shape, axes, dtype=self.dtype):
       return _Stack(shape, axes, dtype, cfg.moe_bias, name=name)()
 
     # Small, and a rounding there may name another expert: never quantized.
-    router_w, router_b = stack('router', (X, D), ('expert', 'embed'), 'float32')
+    # Whole everywhere: choosing among parted scores takes a dozen messages.
+    router_w, router_b = stack('router', (X, D), ('router', 'embed'), 'float32')
     gate_up = stack('gate_up', (2 * X, F, D), ('expert', 'mlp', 'embed'))
     down = stack('down', (X, D, F), ('expert', 'embed', 'mlp'))
     logits_TX = _router_logits(x_TD, router_w, router_b)
@@ -156,10 +152,7 @@ class MoE(nn.Module):
       rows = self._rows(live, mine_T)
       y_T2F = _linear(x_TD, *gate_up, x, num_experts, rows)
       y_T2F = y_T2F.reshape(-1, 2, cfg.moe_dim)
-      if self.dtype == 'int8_grouped' and cfg.activation in gate.NATIVE:
-        hidden_TF = grouped.gate(y_T2F, rows, cfg.activation)
-      else:
-        hidden_TF = gate.apply(y_T2F, cfg.activation)
+      hidden_TF = quant.gate(self.dtype, y_T2F, rows, cfg.activation)
       return _linear(hidden_TF, *down, x, num_experts, rows)
 
     live_T = _mask(live, x_TD.shape[0])
@@ -170,7 +163,7 @@ class MoE(nn.Module):
     if isinstance(live, quant.LiveRows):
       return live
     # A dense forward in floats has a gradient, which no native kernel has.
-    is_dense = live is None and self.dtype not in quant.QUANTIZED
+    is_dense = live is None and self.dtype not in quant.SCHEMES
     if is_dense or self.layout is not None:
       return None
     return mine_T if live is None else mine_T & live
@@ -179,28 +172,34 @@ class MoE(nn.Module):
     """Each slice of the mesh walks its own experts; their sums are added."""
     P = jax.sharding.PartitionSpec
 
-    def walk_own(*args):
-      return lax.psum(self._walk(*args), 'expert')
+    # Were they parted before they come here, the choice would be parted too.
+    def own(x_TX):
+      size = x_TX.shape[1] // self.layout.sizes['expert']
+      first = lax.axis_index('expert') * size
+      return lax.dynamic_slice_in_dim(x_TX, first, size, axis=1)
 
-    of_experts = P(None, 'expert')
+    def walk_own(x_TD, live, taken_TX, weight_TX, stacks):
+      sum_TD = self._walk(x_TD, live, own(taken_TX), own(weight_TX), stacks)
+      return lax.psum(sum_TD, 'expert')
+
     return jax.shard_map(
       walk_own,
       mesh=self.layout.mesh,
-      in_specs=(P(), P(), of_experts, of_experts, P('expert')),
+      in_specs=(P(), P(), P(), P(), P('expert')),
       out_specs=P(),
       axis_names={'expert'},
       check_vma=False,
     )(x_TD, live, taken_TX, weight_TX, stacks)
 
 
-def _check_packing(cfg: config_lib.ModelConfig) -> None:
-  """Blocks of the packed form must not hold parts of two experts."""
+def _check_packing(cfg: config_lib.ModelConfig, dtype: str) -> None:
+  """What is packed together must not be of two experts."""
   sizes = {'twice moe_dim': 2 * cfg.moe_dim, 'embed_dim': cfg.embed_dim}
   for name, size in sizes.items():
-    if size % kernels.BLOCK:
+    if size % quant.block(dtype):
       raise config_lib.ConfigError(
         f'{name} is {size}, and experts can be kept as int8 only in multiples'
-        f' of {kernels.BLOCK}; bfloat16 and float32 can be of any size.'
+        f' of {quant.block(dtype)}; bfloat16 and float32 can be of any size.'
       )
 
 
@@ -220,12 +219,6 @@ def _mask(live: quant.Live | None, num_rows: int) -> jax.Array | None:
   return live
 
 
-def _of_expert(x: jax.Array, expert: jax.Array, num_experts: int) -> jax.Array:
-  """The part of one expert of an array whose leading axis holds them all."""
-  per_expert = x.reshape(num_experts, -1, *x.shape[1:])
-  return lax.dynamic_index_in_dim(per_expert, expert, 0, keepdims=False)
-
-
 def _linear(
   x_TK: jax.Array,
   w: quant.Weight,
@@ -236,17 +229,8 @@ def _linear(
 ) -> jax.Array:
   """`x @ w[expert].T + b[expert]`: f32[T, N]."""
   num_out = math.prod(w.shape[:-1]) // num_experts
-  part = jax.tree.map(lambda x: _of_expert(x, expert, num_experts), w)
-  if isinstance(w, grouped.GroupedTensor):
-    part = dataclasses.replace(
-      part, shape=(num_out, w.shape[-1]), num_out_axes=1
-    )
-  elif isinstance(w, quant.QTensor):
-    values_NK = part.values.reshape(num_out, -1)
-    part = quant.QTensor(values_NK, part.scale.reshape(num_out))
-  else:
-    part = part.reshape(num_out, -1)
+  part = quant.matrix(quant.part(w, expert, num_experts), num_out)
   y_TN = quant.product(x_TK, part, live)
   if b is None:
     return y_TN
-  return y_TN + _of_expert(b, expert, num_experts).reshape(1, num_out)
+  return y_TN + quant.part(b, expert, num_experts).reshape(1, num_out)

@@ -1,8 +1,9 @@
-"""Attention over cache pages, by the native kernel or in JAX.
+"""Attention over cache pages, by a kernel or in JAX.
 
-Both walk the pages in absolute order with one running (max, sum, accumulator),
+All walk the pages in absolute order with one running (max, sum, accumulator),
 so the bits of a position depend on its own sequence alone: a page that nobody
 sees leaves all three as they were. Their bits are not each other's.
+The TPU's kernel is in `ragged`.
 """
 
 from __future__ import annotations
@@ -16,26 +17,35 @@ import jax.numpy as jnp
 from chatjax import config as config_lib
 from chatjax.native import kernels
 from chatjax.nn import cache as cache_lib
+from chatjax.nn import ragged
 from chatjax.nn import sharding
 
-# 'native' is the CPU kernel; in JAX, rows run one after another and dead ones
-# are skipped ('map'), or all run at once ('vmap', for accelerators).
-Method = Literal['native', 'map', 'vmap']
+# 'native' is the CPU kernel, 'ragged' the TPU's; in JAX, rows run one after
+# another and dead ones are skipped ('map'), or all run at once ('vmap', for
+# accelerators).
+Method = Literal['native', 'ragged', 'map', 'vmap']
+AT_ONCE = ('ragged', 'vmap')
 
 
 def best_method(
-  config: config_lib.ModelConfig, layout: sharding.Layout | None = None
+  config: config_lib.ModelConfig,
+  layout: sharding.Layout | None = None,
+  engine: config_lib.EngineConfig | None = None,
 ) -> Method:
   """What suits the devices, of what can compute a model.
 
   Args:
     config: the model's.
     layout: the mesh that runs it; None is the default device alone.
+    engine: how it is run; None is as by default.
   """
   is_plain = not config.attention_sinks and config.attn_softcap is None
   if kernels.is_available() and is_plain and layout is None:
     return 'native'
   platform = jax.default_backend() if layout is None else layout.platform
+  if platform == 'tpu':
+    engine = engine or config_lib.EngineConfig()
+    return 'vmap' if ragged.refusal(config, engine, layout) else 'ragged'
   return 'map' if platform == 'cpu' else 'vmap'
 
 

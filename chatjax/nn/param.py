@@ -13,7 +13,6 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from chatjax.nn import grouped
 from chatjax.nn import quant
 
 
@@ -25,8 +24,8 @@ class ParamSpec:
     shape: outputs first, inputs last; a product contracts the inputs.
     axes: logical axis name per dimension.
     num_out_axes: leading axes that are outputs; the rest are inputs.
-    dtype: 'int8_channel' makes a QTensor, 'int8_grouped' a GroupedTensor,
-      anything else an array of that dtype.
+    dtype: a storage of `quant.SCHEMES` makes a weight of that, anything else an
+      array of that dtype.
     fill: initial value of every element; None draws from N(0, 1/fan_in).
   """
 
@@ -40,16 +39,12 @@ class ParamSpec:
     """Draws the parameter."""
     if self.fill is not None:
       return jnp.full(self.shape, self.fill, self.dtype)
-    if self.dtype == 'int8_grouped':
-      return grouped.random(key, self.shape, self.num_out_axes)
-    if self.dtype != 'int8_channel':
-      stddev = math.prod(self.shape[self.num_out_axes :]) ** -0.5
-      draw = jax.random.normal(key, self.shape, jnp.float32) * stddev
-      return draw.astype(self.dtype)
-    fan_in = math.prod(self.shape[self.num_out_axes :])
-    values = jax.random.randint(key, self.shape, -127, 128, jnp.int8)
-    scale = jnp.full(self.shape[: self.num_out_axes], (3 / fan_in) ** 0.5 / 127)
-    return quant.QTensor(values, scale)
+    if self.dtype in quant.SCHEMES:
+      weight = quant.SCHEMES[self.dtype].weight
+      return weight.random(key, self.shape, self.num_out_axes)
+    stddev = math.prod(self.shape[self.num_out_axes :]) ** -0.5
+    draw = jax.random.normal(key, self.shape, jnp.float32) * stddev
+    return draw.astype(self.dtype)
 
 
 def declare(module: nn.Module, name: str, spec: ParamSpec) -> quant.Weight:

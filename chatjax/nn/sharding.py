@@ -42,12 +42,16 @@ TABLE: Mapping[str, tuple[str, ...]] = {
   'embed': (),
   'qkv': (),
   'head_dim': (),
+  'router': (),
   'gate_up': (),
 }
 
 
 def spec_of(
-  axes: Sequence[str], shape: Sequence[int], sizes: Mapping[str, int]
+  axes: Sequence[str],
+  shape: Sequence[int],
+  sizes: Mapping[str, int],
+  whole: Sequence[int] | None = None,
 ) -> PartitionSpec:
   """How an array with named axes is split.
 
@@ -55,6 +59,8 @@ def spec_of(
     axes: logical names, one per dimension.
     shape: of the array.
     sizes: of the mesh's axes.
+    whole: shape of the weight that the array is a part of, as scales of groups
+      are.
 
   Raises:
     config.ConfigError: a name that is not in the table, a mesh axis that two
@@ -62,7 +68,8 @@ def spec_of(
   """
   parts: list[tuple[str, ...] | None] = []
   taken: dict[str, str] = {}
-  for axis, size in zip(axes, shape, strict=True):
+  whole = shape if whole is None else whole
+  for axis, size, entries in zip(axes, shape, whole, strict=True):
     if axis not in TABLE:
       raise config_lib.ConfigError(
         f'Unknown logical axis {axis!r}; known are {", ".join(sorted(TABLE))}.'
@@ -77,9 +84,11 @@ def spec_of(
       taken[name] = axis
     count = math.prod(sizes[name] for name in split)
     if size % count:
+      groups = '' if size == entries else f' in {size} groups'
       raise config_lib.ConfigError(
-        f'Axis {axis!r} has {size} entries, which cannot be split over {count}'
-        ' devices of the mesh; choose a size of the mesh that divides them.'
+        f'Axis {axis!r} has {entries} entries{groups}, which cannot be split'
+        f' over {count} devices of the mesh; choose a size of the mesh that'
+        ' divides them.'
       )
     parts.append(split or None)
   return PartitionSpec(*parts)
@@ -120,21 +129,23 @@ class Layout:
     """
 
     def place(box: Any) -> Any:
-      # A scale has the outputs of its weight, which stand first.
-      return jax.tree.map(
-        lambda x: self._sharding(
-          spec_of(box.names[: x.ndim], x.shape, self.sizes)
-        ),
-        box.value,
-      )
+      def split(x):
+        # A scale has all axes of its weight, or the outputs, which stand first.
+        names, whole = box.names[: x.ndim], box.value.shape[: x.ndim]
+        return self._sharding(spec_of(names, x.shape, self.sizes, whole))
+
+      return jax.tree.map(split, box.value)
 
     return jax.tree.map(
       place, boxed, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned)
     )
 
-  def cache(self, cache: cache_lib.Cache | cache_lib.LayerCache) -> Any:
-    """Shardings of pages: [any, K, ...], split by heads."""
-    by_heads = self._sharding(PartitionSpec(None, 'heads'))
+  def cache(self, cache: cache_lib.Cache | cache_lib.Layer) -> Any:
+    """Shardings of pages, split by heads."""
+    if isinstance(cache, tuple):
+      return tuple(self.cache(layer) for layer in cache)
+    before = (None,) * cache.heads_axis
+    by_heads = self._sharding(PartitionSpec(*before, 'heads'))
     return jax.tree.map(lambda x: by_heads, cache)
 
   def spread(self, x: jax.Array) -> jax.Array:
@@ -156,8 +167,10 @@ class Layout:
     by_heads = self._sharding(PartitionSpec(None, 'heads'))
     return jax.lax.with_sharding_constraint(x_TKH, by_heads)
 
-  def pages(self, cache: cache_lib.LayerCache | None) -> Any:
+  def pages(self, cache: cache_lib.Layer | None) -> Any:
     """Keeps pages as `cache` says; None stays."""
+    if cache is None:
+      return None
     return jax.lax.with_sharding_constraint(cache, self.cache(cache))
 
   def by_vocabulary(self, logits_TV: jax.Array) -> jax.Array:
@@ -276,16 +289,7 @@ def put(tree: Any, shardings: Any) -> Any:
 
 def storage(dtype: str, mesh: config_lib.MeshConfig) -> str:
   """How weights of a dtype are kept by an engine."""
-  return quant.storage(dtype) if mesh.num_devices == 1 else on_mesh(dtype)
-
-
-def on_mesh(dtype: str) -> str:
-  """How weights of a dtype are kept on a mesh.
-
-  The native kernels are opaque to the partitioner: on several devices XLA's
-  products serve.
-  """
-  return 'int8_channel' if dtype == 'int8' else dtype
+  return quant.storage(dtype, is_mesh=mesh.num_devices > 1)
 
 
 def narrowing(live: quant.Live | None) -> quant.LiveRows | None:

@@ -15,8 +15,6 @@ import jax.numpy as jnp
 from chatjax import config as config_lib
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
-from chatjax.nn import gate
-from chatjax.nn import grouped
 from chatjax.nn import layers
 from chatjax.nn import moe
 from chatjax.nn import paged
@@ -48,10 +46,7 @@ class MLP(nn.Module):
         in_shape=(cfg.embed_dim,), in_axes=('embed',),
         dtype=self.dtype, is_split=self.is_split, name='gate_up',
     )(x_TD, live)  # fmt: skip
-    if self.dtype == 'int8_grouped':
-      hidden_TF = grouped.gate(gate_up_T2F, live, cfg.activation)
-    else:
-      hidden_TF = gate.apply(gate_up_T2F, cfg.activation)
+    hidden_TF = quant.gate(self.dtype, gate_up_T2F, live, cfg.activation)
     return layers.Linear(
         out_shape=(cfg.embed_dim,), out_axes=('embed',),
         in_shape=(cfg.mlp_dim,), in_axes=('mlp',),

@@ -32,6 +32,8 @@ class Limits:
     max_file_bytes: size of one file in a message, and of what a client's
       helper parsed.
     max_prompts: prompts of one request for plain texts.
+    max_upload_bytes: size of a file for batches.
+    max_batch_lines: requests of one batch.
   """
 
   max_n: int = 8
@@ -54,6 +56,8 @@ class Limits:
   max_allowed_token_ids: int = 10_000
   max_file_bytes: int = 2**19
   max_prompts: int = 128
+  max_upload_bytes: int = 200 * 10**6
+  max_batch_lines: int = 50_000
 
   def __post_init__(self):
     for field in dataclasses.fields(self):

@@ -39,23 +39,31 @@ class Query:
   Attributes:
     after: the id that the page before ended with.
     metadata: keys and values that all must have.
+    purpose: of files.
   """
 
   after: str | None = None
   limit: int = 20
   order: Literal['asc', 'desc'] = 'asc'
   model: str | None = None
+  purpose: str | None = None
   metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def parse_query(
-  items: Iterable[tuple[str, str]], *, names: Sequence[str]
+  items: Iterable[tuple[str, str]],
+  *,
+  names: Sequence[str],
+  max_limit: int = MAX_LIMIT,
+  **defaults: Any,
 ) -> Query:
   """Reads a query string.
 
   Args:
     items: its names and values, in order.
     names: those that this list knows.
+    max_limit: of the length of a page.
+    **defaults: fields of `Query` that are others in this list.
 
   Raises:
     types.RequestError: naming the one at fault.
@@ -72,13 +80,13 @@ def parse_query(
     else:
       fields[name] = value
   if 'limit' in fields:
-    fields['limit'] = _limit(fields['limit'])
+    fields['limit'] = _limit(fields['limit'], max_limit)
   if fields.get('order', 'asc') not in _ORDERS:
     raise types.RequestError(
       f'order={errors.shorten(fields["order"])} must be one of {_ORDERS}.',
       param='order',
     )
-  return Query(**fields, metadata=metadata)
+  return Query(**{**defaults, **fields}, metadata=metadata)
 
 
 def parse_update(
@@ -157,10 +165,10 @@ def _message(message_id: str, message: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-def _limit(text: str) -> int:
-  limit = int(text) if re.fullmatch(r'[0-9]{1,4}', text) else 0
-  if not 1 <= limit <= MAX_LIMIT:
+def _limit(text: str, most: int) -> int:
+  limit = int(text) if re.fullmatch(r'[0-9]{1,5}', text) else 0
+  if not 1 <= limit <= most:
     raise types.RequestError(
-      f'limit={errors.shorten(text)} must be 1 to {MAX_LIMIT}.', param='limit'
+      f'limit={errors.shorten(text)} must be 1 to {most}.', param='limit'
     )
   return limit

@@ -1,4 +1,4 @@
-"""POST /tokenize and /detokenize, in vLLM's words."""
+"""POST /tokenize and /detokenize, GET /tokenizer_info, in vLLM's words."""
 
 from __future__ import annotations
 
@@ -60,6 +60,21 @@ class Text(response.Model):
   """What /detokenize answers."""
 
   prompt: str
+
+
+class TokenizerInfo(response.Model):
+  """What /tokenizer_info answers.
+
+  Attributes:
+    bos_token, eos_token: as they are spelled; of several ends the lowest id.
+    add_bos_token: whether a plain text gets the first of them.
+  """
+
+  bos_token: str | None
+  eos_token: str | None
+  add_bos_token: bool
+  model_max_length: int
+  chat_template: str
 
 
 def parse_tokenize(

@@ -12,6 +12,8 @@ from starlette import requests
 from starlette import responses
 
 from chatjax import types
+from chatjax.batch import jobs as jobs_lib
+from chatjax.batch import shelf as shelf_lib
 from chatjax.chat import session as session_lib
 from chatjax.protocol import build
 from chatjax.protocol import errors
@@ -19,7 +21,9 @@ from chatjax.protocol import limits as limits_lib
 from chatjax.protocol import parameters
 from chatjax.protocol import response
 from chatjax.serve import answers
+from chatjax.serve import batches
 from chatjax.serve import completions as completions_lib
+from chatjax.serve import files
 from chatjax.serve import gate as gate_lib
 from chatjax.serve import guard
 from chatjax.serve import journal as journal_lib
@@ -45,6 +49,8 @@ def create_app(
   api_keys: Sequence[str] = (),
   max_per_key: int = 0,
   allowed_hosts: Sequence[str] | None = None,
+  shelf: shelf_lib.Shelf | None = None,
+  jobs: jobs_lib.Jobs | None = None,
 ) -> fastapi.FastAPI:
   """Builds the application.
 
@@ -61,6 +67,8 @@ def create_app(
     allowed_hosts: names accepted in the Host header; None is any. Set it on
       a loopback address, where a foreign page could otherwise reach the
       server under its own name (DNS rebinding).
+    shelf: files for batches; None has no such endpoints.
+    jobs: the batches; None has no such endpoints.
   """
   gate = gate or gate_lib.Gate()
   app = fastapi.FastAPI(
@@ -89,6 +97,9 @@ def create_app(
   texts = text_completions.TextCompletions(service)
   app.post('/v1/completions')(texts.create)
   stored.add_routes(app, session.keeper, limits)
+  if shelf is not None and jobs is not None:
+    files.add_routes(app, shelf, limits)
+    batches.add_routes(app, jobs, limits)
   page.add_routes(app)
   _add_models(app, session)
   _add_tools(app, session, limits)
@@ -129,6 +140,10 @@ def _add_tools(
     return answers.model(
       await concurrency.run_in_threadpool(tools.detokenize, body)
     )
+
+  @app.api_route('/tokenizer_info', methods=READ)
+  async def tokenizer_info() -> responses.Response:
+    return answers.model(tools.tokenizer_info())
 
   @app.api_route('/version', methods=READ)
   async def version() -> responses.Response:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import contextlib
 import copy
 import ipaddress
 import logging
+import pathlib
 import socket
 import time
 import types as types_lib
@@ -14,6 +16,8 @@ from typing import Any
 import uvicorn
 
 from chatjax import types
+from chatjax.batch import jobs as jobs_lib
+from chatjax.batch import shelf as shelf_lib
 from chatjax.chat import session as session_lib
 from chatjax.protocol import limits as limits_lib
 from chatjax.serve import app as app_lib
@@ -88,6 +92,7 @@ def run(
   max_per_key: int = 0,
   limits: limits_lib.Limits | None = None,
   timeouts: timeouts_lib.Timeouts | None = None,
+  batches: pathlib.Path | None = None,
 ) -> None:
   """Serves until SIGTERM or Ctrl-C, and returns.
 
@@ -102,10 +107,15 @@ def run(
     max_per_key: choices that one key may have at a time; 0 is no bound.
     limits: bounds on requests.
     timeouts: how long they may take.
+    batches: the folder of batches and their files; None has none.
   """
   timeouts = timeouts or timeouts_lib.Timeouts()
   gate = gate_lib.Gate()
-  with listener:
+  limits = limits or limits_lib.Limits()
+  with listener, contextlib.ExitStack() as stack:
+    kept = open_batches(session, batches, limits) if batches else {}
+    if kept:
+      stack.callback(kept['jobs'].close)
     app = app_lib.create_app(
       session,
       limits=limits,
@@ -114,11 +124,29 @@ def run(
       api_keys=api_keys,
       max_per_key=max_per_key,
       allowed_hosts=allowed_hosts(listener.getsockname()[0], host),
+      **kept,
     )
     config = uvicorn.Config(
       app, http='h11', server_header=False, log_config=_log_config()
     )
     Server(config, gate, timeouts.drain_s).run(sockets=[listener])
+
+
+def open_batches(
+  session: session_lib.Session,
+  folder: pathlib.Path,
+  limits: limits_lib.Limits,
+) -> dict[str, Any]:
+  """The files and batches of a folder; those that are not done go on."""
+  shelf = shelf_lib.Shelf(folder / 'files')
+  jobs = jobs_lib.Jobs(
+    folder / 'jobs',
+    session=session,
+    shelf=shelf,
+    limits=limits,
+    max_lines=limits.max_batch_lines,
+  )
+  return {'shelf': shelf, 'jobs': jobs}
 
 
 def _log_config() -> dict[str, Any]:

@@ -48,6 +48,18 @@ class Tools:
     self._check_model(asked.model)
     return tokenize_lib.Text(prompt=self._session.text_of(asked.tokens))
 
+  def tokenizer_info(self) -> tokenize_lib.TokenizerInfo:
+    """What harnesses want to know before they send token ids."""
+    tokenizer = self._session.tokenizer
+    bos_id, eos_ids = tokenizer.bos_id, sorted(tokenizer.eos_ids)
+    return tokenize_lib.TokenizerInfo(
+      bos_token=None if bos_id is None else tokenizer.spelling(bos_id),
+      eos_token=tokenizer.spelling(eos_ids[0]) if eos_ids else None,
+      add_bos_token=tokenizer.add_bos and bos_id is not None,
+      model_max_length=self._session.engine.max_context,
+      chat_template=self._session.chat_format.template_source,
+    )
+
   def version(self) -> dict[str, str]:
     return {'version': chatjax.__version__}
 

@@ -51,7 +51,16 @@ class Provenance:
     Raises:
       ValueError: it was changed since.
     """
-    fields = json.loads(text)
+    return cls.from_plain(json.loads(text))
+
+  @classmethod
+  def from_plain(cls, fields: Mapping[str, Any]) -> Provenance:
+    """What `as_json` wrote, once it is parsed.
+
+    Raises:
+      ValueError: it was changed since.
+    """
+    fields = dict(fields)
     told = fields.pop('digest')
     made = cls(
       **{

@@ -40,6 +40,7 @@ class FakeEngine:
   num_swapped = 0
   num_compilations = 0
   weight_bytes = 1000
+  max_rows = 8
 
   def __init__(
     self,

@@ -180,6 +180,10 @@ class _Terminal:
       ('convert', '--model=x/y', '--output=x', '--to=safetensors',
        '--dtype=int8'), 'bfloat16 or float32',
     ),
+    (
+      ('convert', '--model=x/y', '--output=x', '--to=safetensors',
+       '--dtype=int4_weight'), '--dtype=int4_weight is kept by --to=orbax',
+    ),
     (('convert', 'x'), "Unexpected argument 'x'"),
   ],
 )  # fmt: skip

@@ -18,6 +18,7 @@ from tests.engine.asking import PROMPTS
 from tests.engine.asking import request
 from tests.engine.asking import run
 from tests.engine.asking import start
+from tests.nn import interpreted
 
 
 @pytest.fixture(
@@ -122,6 +123,31 @@ def test_rows_at_once_keep_the_contract_too(one_engine, monkeypatch):
   crowd = run(engine, *mates[:5], request(), *mates[5:])[5]
   assert crowd.bits() == alone.bits()
   assert alone.ids() == want.ids()
+  engine.close()
+
+
+@pytest.mark.slow
+def test_the_kernel_of_tpus_keeps_the_contract_too(monkeypatch):
+  """Interpreted: cold, in a crowd, put out to the host and back."""
+  config = dataclasses.replace(tiny.ENGINE, dtype='float32', chunk=32)
+  weights = tiny.weights('gemma3', 'float32', head_dim=128)
+  asked = request(PROMPTS[50], max_tokens=30)
+  plain = engine_lib.Engine(weights, config)
+  want = run(plain, asked)[0].ids()
+  plain.close()
+  monkeypatch.setattr(paged, 'best_method', lambda *_: 'ragged')
+  with interpreted.kernels():
+    engine = engine_lib.Engine(weights, config)
+  assert engine.fingerprint_parts['attention'] == 'ragged'
+  alone = run(engine, asked)[0]
+  assert alone.ids() == want
+  mates = [request(p, seed=9, temperature=2.0) for p in PROMPTS.values()]
+  crowd = run(engine, *mates[:5], asked, *mates[5:])[5]
+  assert crowd.bits() == alone.bits()
+  again = start(engine, asked)
+  again.wait_for_first()
+  engine.preempt(asked.request_id)
+  assert again.wait().bits() == alone.bits()
   engine.close()
 
 

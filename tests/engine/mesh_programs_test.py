@@ -43,7 +43,7 @@ def planned(family, mesh, dtype):
   model = dataclasses.replace(tiny.CONFIGS[family], vocab_size=264, mlp_dim=136)
   engine = dataclasses.replace(tiny.ENGINE, dtype=dtype, mesh=MESHES[mesh])
   layout = sharding.layout(engine.mesh, model)
-  stored = sharding.on_mesh(dtype)
+  stored = sharding.storage(dtype, engine.mesh)
   abstract = transformer.Transformer(model, stored).abstract_params()
   weights = load.Weights(
     config=model, abstract=abstract, restore=lambda placement=None: None,

@@ -18,7 +18,6 @@ from chatjax.models import family as family_lib
 from chatjax.models import filling
 from chatjax.models import load
 from chatjax.models import locate
-from chatjax.nn import grouped
 from chatjax.nn import quant
 from chatjax.testing import hub_folder
 
@@ -103,18 +102,16 @@ def test_parameters_are_exact(folder, tmp_path, source, num_shards):
     np.testing.assert_array_equal(params[path], value, err_msg=path)
 
 
-@pytest.mark.parametrize('dtype', ['bfloat16', 'int8_channel', 'int8_grouped'])
+@pytest.mark.parametrize('dtype', ['bfloat16', *quant.SCHEMES])
 def test_forms_of_weights(folder, tmp_path, dtype, monkeypatch):
-  monkeypatch.setattr(quant, 'storage', lambda dtype: dtype)
+  monkeypatch.setattr(quant, 'storage', lambda dtype, **_: dtype)
   monkeypatch.setattr(stream, 'BLOCK', 500)  # blocks cross packed ones
   arrays = hub_folder.write(folder)
   params = filling.leaves(load_folder(folder, tmp_path, dtype).restore())
   for path, value in oracle(arrays).items():
     found = params[path]
-    if isinstance(found, quant.QTensor):
-      wanted = quant.quantize(value, found.scale.ndim)
-    elif isinstance(found, grouped.GroupedTensor):
-      wanted = grouped.quantize(value, found.num_out_axes)
+    if quant.is_weight(found):
+      wanted = type(found).quantize(value, found.num_out_axes)
     else:
       wanted = value.astype(found.dtype)
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
@@ -155,7 +152,11 @@ def test_arrays_go_where_they_are_placed(folder, tmp_path):
     assert len(value.sharding.device_set) == 1
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'int8_grouped'])
+@pytest.mark.parametrize('dtype', [
+    'float32', 'int8_grouped',
+    *(pytest.param(x, marks=pytest.mark.slow)
+      for x in ('int8_weight', 'int4_weight', 'fp8')),
+])  # fmt: skip
 def test_memory_is_the_result_and_little_more(folder, dtype):
   config = {**hub_folder.CONFIG, 'hidden_size': 512, 'vocab_size': 60_000}
   hub_folder.write(folder, config=config)

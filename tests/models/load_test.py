@@ -12,8 +12,11 @@ import pytest
 
 from chatjax import config as config_lib
 from chatjax.ckpt import mapping
+from chatjax.ckpt import stream
 from chatjax.models import family as family_lib
+from chatjax.models import filling
 from chatjax.models import load
+from chatjax.nn import quant
 from chatjax.nn import transformer
 
 FAMILIES = sorted(load.FAMILIES)
@@ -192,6 +195,32 @@ def test_a_file_becomes_parameters_once(family, tmp_path):
   count = len(done)
   read()
   assert len(done) == count
+
+
+@pytest.mark.parametrize('dtype', ['int8_weight', 'int4_weight', 'fp8'])
+def test_a_file_is_quantized_block_by_block(dtype, tmp_path, monkeypatch):
+  monkeypatch.setattr(stream, 'BLOCK', 90)
+  sizes = {
+    'embedding_length': 16, 'feed_forward_length': 24,
+    'attention.key_length': 8, 'attention.value_length': 8,
+  }  # fmt: skip
+  values = metadata('llama', **sizes)
+  config = load.FAMILIES['llama'].read_config(values)
+  write(tmp_path / 'tiny.gguf', values, tensors(config, 'llama'))
+  whole, made = (
+    filling.leaves(load.load(
+        tmp_path / 'tiny.gguf', 'a' * 64, dtype=kept,
+        checkpoints=tmp_path / 'checkpoints',
+    ).restore())
+    for kept in ('float32', dtype)
+  )  # fmt: skip
+  assert whole.keys() == made.keys()
+  quantized = [name for name, leaf in made.items() if quant.is_weight(leaf)]
+  assert {'embed.w', 'layer_0.attn.out.w', 'layer_1.mlp.down.w'} < {*quantized}
+  for name in quantized:
+    kind, num_out_axes = type(made[name]), made[name].num_out_axes
+    want = kind.quantize(np.asarray(whole[name]), num_out_axes)
+    jax.tree.map(np.testing.assert_array_equal, made[name], want)
 
 
 REFUSED = {

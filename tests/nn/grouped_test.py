@@ -36,12 +36,12 @@ def step_of(w_NK: np.ndarray) -> np.ndarray:
 
 def unpack(w: grouped.GroupedTensor, num_inputs: int) -> np.ndarray:
   """The weight by the definition of the layout."""
-  n, k = np.ogrid[: w.num_outputs, :num_inputs]
+  n, k = np.ogrid[: w.matrix().shape[0], :num_inputs]
   values = w.packed[n // BLOCK, k // 4, n % BLOCK, k % 4].astype(np.float32)
   return (values - 128) * w.scale[n // BLOCK, k // GROUP, n % BLOCK]
 
 
-dequantize = jax.jit(grouped.dequantize)
+dequantize = jax.jit(grouped.GroupedTensor.dequantize)
 
 
 def on_device(w: grouped.GroupedTensor) -> grouped.GroupedTensor:
@@ -57,21 +57,21 @@ def test_error_is_at_most_half_a_step(n, k, seed, spread):
   w_NK = weights(n, k, seed=seed)
   w_NK *= np.float32(10**spread)
   w_NK[seed % n] = 0
-  got_NK = unpack(grouped.quantize(w_NK, 1), k)
+  got_NK = unpack(grouped.GroupedTensor.quantize(w_NK, 1), k)
   assert (np.abs(got_NK - w_NK) <= 0.5001 * step_of(w_NK)).all()
 
 
 def test_weights_too_small_for_a_scale_become_zeros():
   # 190 of the least denormal: a scale of 190 / 127 would be rounded to 1.
   w_NK = np.full((1, GROUP), 190 * 2.0**-149, np.float32)
-  w = grouped.quantize(w_NK, 1)
+  w = grouped.GroupedTensor.quantize(w_NK, 1)
   assert (w.packed == 128).all()
   assert (w.scale == 0).all()
 
 
 def test_axes_of_outputs_and_inputs_are_merged():
   w = weights(3, 11, 2, 40)
-  packed = grouped.quantize(w, 2)
+  packed = grouped.GroupedTensor.quantize(w, 2)
   got = np.asarray(dequantize(on_device(packed)))
   assert got.shape == w.shape
   np.testing.assert_array_equal(got.reshape(33, 80), unpack(packed, 80))
@@ -80,7 +80,7 @@ def test_axes_of_outputs_and_inputs_are_merged():
 
 
 def test_padding_is_zeros():
-  w = grouped.quantize(weights(33, 65), 1)
+  w = grouped.GroupedTensor.quantize(weights(33, 65), 1)
   assert w.packed.shape == (2, 32, BLOCK, 4)
   assert w.scale.shape == (2, 2, BLOCK)
   assert (w.packed.shape, w.scale.shape) == grouped.packed_shapes((33, 65), 1)
@@ -94,26 +94,26 @@ def test_padding_is_zeros():
 
 def test_no_integer_is_128():
   # The AVX2 product of bytes is right only without it.
-  w = grouped.quantize(weights(64, 256), 1)
+  w = grouped.GroupedTensor.quantize(weights(64, 256), 1)
   assert w.packed.min() == 1
   assert w.packed.max() == 255
-  w = grouped.random(jax.random.key(0), (64, 256), 1)
+  w = grouped.GroupedTensor.random(jax.random.key(0), (64, 256), 1)
   assert w.packed.min() == 1
   assert w.packed.max() == 255
 
 
 def test_random_weights_have_the_variance_of_a_layer():
-  w = grouped.random(jax.random.key(0), (8, 12, 256), 2)
+  w = grouped.GroupedTensor.random(jax.random.key(0), (8, 12, 256), 2)
   assert w.shape == (8, 12, 256)
-  assert w.num_outputs == 96
+  assert w.num_out_axes == 2
   spread = float(jnp.std(dequantize(w)))
   assert spread == pytest.approx(256**-0.5, rel=0.02)
 
 
 def test_rows_of_a_table_are_rows_of_the_weight():
-  packed = grouped.quantize(weights(70, 100), 1)
+  packed = grouped.GroupedTensor.quantize(weights(70, 100), 1)
   table, ids = on_device(packed), jnp.asarray([69, 0, 31, 32, 32])
-  rows = grouped.take_rows(table, ids)
+  rows = table.take_rows(ids)
   np.testing.assert_array_equal(rows, unpack(packed, 100)[np.asarray(ids)])
   np.testing.assert_array_equal(rows, quant.take_rows(table, ids))
 
@@ -121,16 +121,18 @@ def test_rows_of_a_table_are_rows_of_the_weight():
 def test_packing_by_parts_is_packing_the_whole():
   # So wide that the whole is packed two blocks at a time.
   w_NK = weights(133, 2**16)
-  whole = grouped.quantize(w_NK, 1)
+  whole = grouped.GroupedTensor.quantize(w_NK, 1)
   for block in range(5):
-    part = grouped.quantize(w_NK[block * BLOCK : (block + 1) * BLOCK], 1)
+    part = grouped.GroupedTensor.quantize(
+      w_NK[block * BLOCK : (block + 1) * BLOCK], 1
+    )
     np.testing.assert_array_equal(whole.packed[block], part.packed[0])
     np.testing.assert_array_equal(whole.scale[block], part.scale[0])
 
 
 @needs_kernels
 def test_product_multiplies_by_the_weight():
-  w = on_device(grouped.quantize(weights(50, 150), 1))
+  w = on_device(grouped.GroupedTensor.quantize(weights(50, 150), 1))
   # A lone one in a group is rounded without error.
   got_KN = quant.product(jnp.eye(150), w)
   np.testing.assert_allclose(got_KN, dequantize(w).T, rtol=1e-6)
@@ -138,11 +140,11 @@ def test_product_multiplies_by_the_weight():
 
 @needs_kernels
 def test_product_of_dead_rows_is_zero():
-  w = on_device(grouped.quantize(weights(50, 150), 1))
+  w = on_device(grouped.GroupedTensor.quantize(weights(50, 150), 1))
   x_TK = jnp.asarray(weights(4, 150, seed=1))
-  whole_TN = grouped.product(x_TK, w, None)
+  whole_TN = w.product(x_TK, None)
   live_T = jnp.asarray([True, False, True, False])
-  got_TN = grouped.product(x_TK, w, live_T)
+  got_TN = w.product(x_TK, live_T)
   np.testing.assert_array_equal(got_TN, jnp.where(live_T[:, None], whole_TN, 0))
 
 

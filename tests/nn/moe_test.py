@@ -14,7 +14,6 @@ import pytest
 from chatjax import config as config_lib
 from chatjax.native import kernels
 from chatjax.nn import gate
-from chatjax.nn import grouped
 from chatjax.nn import moe
 from chatjax.nn import quant
 from chatjax.testing import tiny
@@ -24,9 +23,15 @@ NATIVE = pytest.mark.skipif(
   not kernels.is_available(), reason='the native kernels were not built'
 )
 STORAGES = [
-  *('float32', 'bfloat16', 'int8_channel'),
-  pytest.param('int8_grouped', marks=NATIVE),
-]
+  *('float32', 'bfloat16'),
+  *(pytest.param(x, marks=NATIVE if x == 'int8_grouped' else ())
+    for x in quant.SCHEMES),
+]  # fmt: skip
+
+# Those whose activations are rounded too; the oracle's are not.
+TOLERANCES = {
+  'bfloat16': 0.02, 'int8_channel': 0.05, 'int8_grouped': 0.05, 'fp8': 0.1
+}  # fmt: skip
 
 
 def oracle_route(logits_TX, num_taken, norm):
@@ -82,10 +87,8 @@ def test_only_wanted_experts_are_walked_and_in_order():
 def weight(rng, dtype, shape, num_out_axes):
   """A random weight in some form."""
   w = rng.normal(size=shape).astype(np.float32) * shape[-1] ** -0.5
-  if dtype == 'int8_channel':
-    return quant.quantize(w, num_out_axes)
-  if dtype == 'int8_grouped':
-    return grouped.quantize(w, num_out_axes)
+  if dtype in quant.SCHEMES:
+    return quant.SCHEMES[dtype].weight.quantize(w, num_out_axes)
   return w.astype(dtype)
 
 
@@ -118,10 +121,8 @@ def rows(seed=0, n=B):
 
 def plain(w):
   """A weight as a float array, whatever its form."""
-  if isinstance(w, quant.QTensor):
-    return np.asarray(w.values) * np.asarray(w.scale)[..., None]
-  if isinstance(w, grouped.GroupedTensor):
-    return np.asarray(grouped.dequantize(w))
+  if quant.is_weight(w):
+    return np.asarray(jax.tree.map(jnp.asarray, w).dequantize())
   return np.asarray(w, np.float32)
 
 
@@ -158,7 +159,7 @@ def test_layer_equals_the_sum_of_its_experts(dtype, family):
   cfg, params, run = made(dtype, family)
   x_TD = rows()
   want_TD = oracle(cfg, params, x_TD)
-  tolerance = {'float32': 1e-5, 'bfloat16': 0.02}.get(dtype, 0.05)
+  tolerance = TOLERANCES.get(dtype, 1e-5)
   for live in (None, jnp.ones(B, bool)):
     np.testing.assert_allclose(
       run(x_TD, live), want_TD, atol=tolerance * np.abs(want_TD).max()

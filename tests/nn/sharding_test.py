@@ -19,6 +19,7 @@ MESHES = {
   'data=2,model=2': config_lib.MeshConfig(data=2, model=2),
   'data=2,model=4': config_lib.MeshConfig(data=2, model=4),
 }
+ON_MESH = [x.storage for x in quant.SCHEMES.values() if x.serves(True)]
 # What was seen is 1e-6 of the largest logit: sums have another order.
 TOLERANCE = 1e-5
 
@@ -80,10 +81,13 @@ def leaves(tree):
   return jax.tree.leaves(tree)
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'int8_channel'])
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', *ON_MESH])
 @pytest.mark.parametrize('family', ['llama', 'qwen2', 'gemma3', 'mixtral'])
 def test_parameters_have_a_place_each(family, dtype):
-  config = tiny.weights(family, 'float32', vocab_size=264).config
+  sizes = {'vocab_size': 264, 'mlp_dim': 256}
+  if family == 'mixtral':
+    sizes['moe_dim'] = 256
+  config = tiny.weights(family, 'float32', **sizes).config
   model = transformer.Transformer(config, dtype)
   layout = sharding.layout(config_lib.MeshConfig(model=4), config)
   boxed = jax.eval_shape(model.init_boxed, jax.random.key(0))
@@ -92,8 +96,54 @@ def test_parameters_have_a_place_each(family, dtype):
     model.abstract_params()
   )
   spec = places['layer_0']['attn']['out']['w']
-  spec = spec.values if dtype == 'int8_channel' else spec
+  spec = jax.tree.leaves(spec)[0]
   assert spec.spec == sharding.PartitionSpec(None, 'heads', 'copies', None)
+
+
+# Between layers their activations are floats, or are rounded too.
+@pytest.mark.parametrize(('dtype', 'tolerance'), [
+    ('int8_weight', 1e-5), ('int4_weight', 1e-5),
+    pytest.param('int8_channel', 0.05, marks=pytest.mark.slow),
+    pytest.param('fp8', 0.2, marks=pytest.mark.slow),
+])  # fmt: skip
+@pytest.mark.parametrize('family', [
+    'llama', pytest.param('mixtral', marks=pytest.mark.slow),
+])  # fmt: skip
+def test_quantized_weights_split_equal_whole(family, dtype, tolerance):
+  sizes = {'vocab_size': 264, 'mlp_dim': 256}
+  if family == 'mixtral':
+    sizes |= {'num_experts': 4, 'moe_dim': 256}
+  mesh = config_lib.MeshConfig(model=4, expert=2 if family == 'mixtral' else 1)
+  config = tiny.weights(family, 'float32', **sizes).config
+  layout = sharding.layout(mesh, config)
+  whole = transformer.Transformer(config, dtype)
+  split = transformer.Transformer(config, dtype, layout)
+  params = jax.jit(whole.init)(jax.random.key(0))
+  boxed = jax.eval_shape(split.init_boxed, jax.random.key(0))
+  placed = jax.device_put(params, layout.params(boxed))
+  tokens_T = jnp.arange(12) * 7
+  want = np.asarray(jax.jit(whole.dense)(params, tokens_T))
+  ours = jax.jit(split.dense, out_shardings=layout.replicated)(
+    placed, jax.device_put(tokens_T, layout.replicated)
+  )
+  assert folders.relative_difference(np.asarray(ours), want) < tolerance
+  down = placed['layer_0']['mlp']['down']['w']
+  for array in (x for x in jax.tree.leaves(down) if x.ndim == len(down.shape)):
+    shard = array.addressable_shards[0].data
+    assert shard.shape[-1] * 4 == array.shape[-1]
+
+
+def test_groups_are_not_cut():
+  config = tiny.weights('llama', 'float32', vocab_size=264, mlp_dim=160).config
+  boxed = jax.eval_shape(
+    transformer.Transformer(config, 'int4_weight').init_boxed,
+    jax.random.key(0),
+  )
+  layout = sharding.layout(config_lib.MeshConfig(model=2), config)
+  with pytest.raises(
+    config_lib.ConfigError, match="'mlp' has 160 entries in 5 groups"
+  ):
+    layout.params(boxed)
 
 
 def test_a_table_entry_is_split_by_its_mesh_axes():
@@ -144,9 +194,10 @@ def test_rows_that_cannot_be_split_stay_whole():
   assert not even.is_fully_replicated
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'int8_channel'])
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', *ON_MESH])
 def test_rows_of_a_split_table_are_sent_and_not_the_table(dtype):
-  config = tiny.weights('llama', 'float32', vocab_size=264).config
+  sizes = {'vocab_size': 264, 'mlp_dim': 256}
+  config = tiny.weights('llama', 'float32', **sizes).config
   layout = sharding.layout(MESHES['data=2,model=4'], config)
   model = transformer.Transformer(config, dtype, layout)
   boxed = jax.eval_shape(model.init_boxed, jax.random.key(0))

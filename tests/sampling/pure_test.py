@@ -1,6 +1,7 @@
 """The sampler by itself: under jit, vmap and grad."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -38,8 +39,11 @@ def params_of(kind):
   return sampler.host_params(types.SamplingParams(**KINDS[kind]))
 
 
-def log_distribution(logits_V, params):
+def edited(logits_V, params):
   return sampler.log_distribution(logits_V, params, counts_V=COUNTS)
+
+
+log_distribution = jax.jit(sampler.log_distribution)
 
 
 def reference(logits_V, params, kept_V):
@@ -56,29 +60,35 @@ def reference(logits_V, params, kept_V):
   return jax.nn.log_softmax(logits_V)
 
 
+FLOATS = 'temperature', 'presence', 'frequency', 'repetition'
+
+
+def with_gradients(function):
+  """One program: values, and the gradient of a weighted sum of them."""
+
+  def along(logits_V, floats, params, kept_V, weight_V):
+    values_V = function(logits_V, dataclasses.replace(params, **floats), kept_V)
+    return jnp.sum(jnp.where(kept_V, values_V, 0.0) * weight_V), values_V
+
+  return jax.jit(jax.grad(along, argnums=(0, 1), has_aux=True))
+
+
+OURS = with_gradients(lambda logits_V, params, _: edited(logits_V, params))
+THEIRS = with_gradients(reference)
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_distribution_and_its_gradients(kind):
   params = params_of(kind)
-  params = jax.tree.map(jnp.asarray, params)
-  ours_V = log_distribution(LOGITS, params)
+  weight_V = RNG.normal(size=V).astype(np.float32)
+  floats = {name: getattr(params, name) for name in FLOATS}
+  every_V = np.ones(V, bool)
+  _, ours_V = OURS(LOGITS, floats, params, every_V, weight_V)
   kept_V = np.asarray(ours_V) > -np.inf
   assert (not kept_V.all()) == (kind in ('cut', 'nucleus', 'min_p'))
-  theirs_V = reference(LOGITS, params, kept_V)
+  ours, _ = OURS(LOGITS, floats, params, kept_V, weight_V)
+  theirs, theirs_V = THEIRS(LOGITS, floats, params, kept_V, weight_V)
   np.testing.assert_allclose(ours_V[kept_V], theirs_V[kept_V], atol=1e-5)
-  weight_V = np.where(kept_V, RNG.normal(size=V), 0).astype(np.float32)
-
-  def along(function, logits_V, floats):
-    filled = dataclasses.replace(params, **floats)
-    values_V = function(logits_V, filled)
-    return jnp.sum(jnp.where(kept_V, values_V, 0.0) * weight_V)
-
-  floats = {
-    name: getattr(params, name)
-    for name in ('temperature', 'presence', 'frequency', 'repetition')
-  }
-  grad = jax.grad(along, argnums=(1, 2))
-  ours = grad(log_distribution, LOGITS, floats)
-  theirs = grad(lambda x, p: reference(x, p, kept_V), LOGITS, floats)
   for one, other in zip(
     jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True
   ):
@@ -103,6 +113,7 @@ def test_the_gradient_of_a_drawn_logprob_is_that_of_the_softmax():
 
 
 def test_the_gradient_of_the_entropy():
+  @jax.jit
   def ours(logits_V):
     row = padded.row(logits_V)
     return measures.entropy(row, logprobs.log_normalizer_of(row))
@@ -112,12 +123,11 @@ def test_the_gradient_of_the_entropy():
     return -jnp.sum(jnp.exp(logprob_V) * logprob_V)
 
   assert float(ours(LOGITS)) == pytest.approx(float(theirs(LOGITS)), rel=1e-5)
-  np.testing.assert_allclose(
-    jax.grad(ours)(LOGITS), jax.grad(theirs)(LOGITS), atol=1e-5
-  )
+  grad = jax.jit(jax.grad(ours))
+  np.testing.assert_allclose(grad(LOGITS), jax.grad(theirs)(LOGITS), atol=1e-5)
   banned = LOGITS.copy()
   banned[5] = -np.inf
-  assert np.isfinite(jax.grad(ours)(banned)).all()
+  assert np.isfinite(grad(banned)).all()
   assert float(ours(np.zeros(V, np.float32))) == pytest.approx(np.log(V))
 
 
@@ -172,7 +182,8 @@ def test_distributions_over_temperatures():
   assert probs_NV[0].max() == 1
   largest = probs_NV.max(axis=1)
   assert (np.diff(largest) < 0).all()
-  slopes = jax.vmap(jax.grad(lambda t: probs(t).max()))(temperature_N[1:])
+  slope = jax.jit(jax.vmap(jax.grad(lambda t: probs(t).max())))
+  slopes = slope(temperature_N[1:])
   assert (slopes < 0).all()
 
 
@@ -184,7 +195,7 @@ def test_draws_come_as_often_as_the_distribution_says():
   ))  # fmt: skip
   count = 4000
   token_N = np.asarray(draw(np.arange(count, dtype=np.int32)))
-  probs_V = np.exp(sampler.log_distribution(LOGITS, params))
+  probs_V = np.exp(log_distribution(LOGITS, params))
   assert (probs_V[token_N] > 0).all()
   got_V = np.bincount(token_N, minlength=V) / count
   assert np.abs(got_V - probs_V).max() < 5 * np.sqrt(0.25 / count)
@@ -195,16 +206,16 @@ def test_the_noise_is_what_tokens_are_drawn_from():
   assert ((noise_T >= 0) & (noise_T < 1)).all()
   assert len(set(noise_T)) == 50
   assert (keys.noise(9, 20, choice=2) == noise_T[:20]).all()
+
+  @jax.jit
+  @functools.partial(jax.vmap, in_axes=(0, None))
+  def draw(step, params):
+    key = keys.choice_key(9, 2)
+    return sampler.sample_row(LOGITS, params, key=key, step=step).token
+
   for kind in ('plain', 'hot', 'cut'):
     params = params_of(kind)
-    probs_V = np.exp(np.float64(sampler.log_distribution(LOGITS, params)))
+    probs_V = np.exp(np.float64(log_distribution(LOGITS, params)))
     after_V = np.cumsum(probs_V) / probs_V.sum()
-    draw = jax.jit(
-      lambda step, params=params: (
-        sampler.sample_row(
-          LOGITS, params, key=keys.choice_key(9, 2), step=step
-        ).token
-      )
-    )
-    for step, u in enumerate(noise_T):
-      assert int(draw(np.int32(step))) == np.searchsorted(after_V, u, 'right')
+    want_T = np.searchsorted(after_V, noise_T, 'right')
+    assert draw(np.arange(50, dtype=np.int32), params).tolist() == list(want_T)

@@ -11,6 +11,7 @@ import openai
 import uvicorn
 
 from chatjax.chat import session as session_lib
+from chatjax.protocol import limits as limits_lib
 from chatjax.serve import app as app_lib
 from chatjax.serve import gate as gate_lib
 from chatjax.serve import server
@@ -26,7 +27,8 @@ class Served:
 
   def __init__(
     self, script=None, *, api_keys=(), max_per_key=0, limits=None,
-    timeouts=None, engine=None, session=None, store=None, **engine_args,
+    timeouts=None, engine=None, session=None, store=None, batches=None,
+    **engine_args,
   ):  # fmt: skip
     if session is not None:
       engine = session.engine
@@ -40,6 +42,13 @@ class Served:
       sampler_version=1,
       open_store=store and (lambda: store_lib.Store.in_file(store)),
     )
+    self.session = session
+    kept = {}
+    if batches is not None:
+      kept = server.open_batches(
+        session, batches, limits or limits_lib.Limits()
+      )
+    self.jobs = kept.get('jobs')
     app = app_lib.create_app(
       session,
       limits=limits,
@@ -48,6 +57,7 @@ class Served:
       api_keys=api_keys,
       max_per_key=max_per_key,
       allowed_hosts=server.LOOPBACK_NAMES,
+      **kept,
     )
 
     @app.get('/crash')
@@ -80,6 +90,8 @@ class Served:
     self._server.should_exit = True
     self._server.force_exit = True
     self._thread.join()
+    if self.jobs is not None:
+      self.jobs.close()
     self.listener.close()
 
   @contextlib.contextmanager

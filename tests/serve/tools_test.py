@@ -48,6 +48,18 @@ def test_tokenize_a_chat_is_what_a_request_counts(served):
   assert told['count'] == answer.usage.prompt_tokens
 
 
+def test_what_a_harness_asks_of_a_tokenizer(served):
+  status, _, data = served.raw('GET', '/tokenizer_info')
+  assert status == 200
+  assert json.loads(data) == {
+    'bos_token': '<bos>',
+    'eos_token': '<eos>',
+    'add_bos_token': True,
+    'model_max_length': 4096,
+    'chat_template': '',
+  }
+
+
 def test_detokenize_spells_control_tokens(served):
   _, told = ask(served, '/detokenize', tokens=[BOS, *'hé'.encode(), 0xC3])
   assert told == {'prompt': '<bos>hé\ufffd'}

@@ -1,0 +1,353 @@
+"""The folder of a run: what is where, and what is safe there.
+
+requests.jsonl   the requests, copied at the start
+manifest.json    what the results came of; says whether they are complete
+results.jsonl    at the end, in the order of the requests
+errors.jsonl     as well
+work/            until then, shared by all workers
+  leases/        who works on what
+  parts/         RANGE.GENERATION.part: records as they are made
+  done/          RANGE.RESULTS.ERRORS.part: all records of a range, in order
+  kept/          what an earlier run of other requests has left
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+from typing import BinaryIO
+import uuid
+
+from chatjax import types
+from chatjax.batch import leases as leases_lib
+from chatjax.batch import parts
+from chatjax.store import manifest as manifest_lib
+
+REQUESTS, RESULTS, ERRORS = 'requests.jsonl', 'results.jsonl', 'errors.jsonl'
+_WORK = 'work'
+_PART = re.compile(r'([0-9]+)\.([0-9]+)\.part')
+_DONE = re.compile(r'([0-9]+)\.([0-9]+)\.([0-9]+)\.part')
+_BLOCK = 2**20
+
+
+class FolderError(types.ChatjaxError):
+  """A folder that cannot be worked in."""
+
+
+class Damaged(types.ChatjaxError):
+  """Records of a finished range that cannot be read any more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+  """Requests that are answered and on disk."""
+
+  completed: int = 0
+  failed: int = 0
+
+  def __add__(self, other: Counts) -> Counts:
+    return Counts(self.completed + other.completed, self.failed + other.failed)
+
+  @property
+  def total(self) -> int:
+    return self.completed + self.failed
+
+
+NONE = Counts()
+
+
+class FinalFiles:
+  """`results.jsonl` and `errors.jsonl` in the making.
+
+  Attributes:
+    counts: of what was added.
+  """
+
+  def __init__(self, files: Mapping[str, BinaryIO]):
+    self.counts = NONE
+    self._files = files
+    self._sums = {name: hashlib.sha256() for name in files}
+    self._sizes = dict.fromkeys(files, 0)
+
+  def add(self, record: parts.Record) -> None:
+    name = ERRORS if record.is_error else RESULTS
+    data = record.data + b'\n'
+    self._files[name].write(data)
+    self._sums[name].update(data)
+    self._sizes[name] += len(data)
+    self.counts += Counts(not record.is_error, record.is_error)
+
+  @property
+  def digests(self) -> dict[str, dict[str, object]]:
+    """As a manifest tells them."""
+    return {
+      name: {'sha256': self._sums[name].hexdigest(), 'bytes': size}
+      for name, size in self._sizes.items()
+    }
+
+
+class Folder:
+  """The files of a run."""
+
+  def __init__(self, root: pathlib.Path):
+    self.root = root
+    self.leases = root / _WORK / 'leases'
+    self._parts = root / _WORK / 'parts'
+    self._done = root / _WORK / 'done'
+    self.kept = root / _WORK / 'kept'
+
+  @property
+  def requests(self) -> pathlib.Path:
+    return self.root / REQUESTS
+
+  def make(self) -> None:
+    """Makes what is missing.
+
+    Raises:
+      FolderError: it cannot be written, or holds results of something else.
+    """
+    is_ours = (self.root / manifest_lib.NAME).exists()
+    for name in (RESULTS, ERRORS):
+      if not is_ours and (self.root / name).exists():
+        raise FolderError(
+          f'{self.root / name} is there, and no {manifest_lib.NAME} that says'
+          ' what it came of; choose another --output.'
+        )
+    with self.writing():
+      for folder in (self.leases, self._parts, self._done):
+        folder.mkdir(parents=True, exist_ok=True)
+
+  @contextlib.contextmanager
+  def writing(self) -> Iterator[None]:
+    """Tells a full disk and a read-only folder in a sentence."""
+    try:
+      yield
+    except OSError as error:
+      raise cannot_write(self.root, error) from error
+
+  def manifest(self) -> manifest_lib.Manifest | None:
+    """What is said of the folder, if anything is."""
+    if not (self.root / manifest_lib.NAME).exists():
+      return None
+    return manifest_lib.read(self.root)
+
+  def adopt(self, path: pathlib.Path) -> dict[str, object]:
+    """Copies the requests, unless that is done; their digest.
+
+    Raises:
+      FolderError: there are other requests already.
+    """
+    told = manifest_lib.digest_file(path)
+    if not self.requests.exists():
+      fresh = self.root / f'.{REQUESTS}.{uuid.uuid4().hex}'
+      try:
+        _copy(path, fresh)
+        leases_lib.link_once(fresh, self.requests)
+      finally:
+        fresh.unlink(missing_ok=True)
+      manifest_lib.sync_folder(self.root)
+    if manifest_lib.digest_file(self.requests) != told:
+      raise FolderError(
+        f'{self.requests} is not a copy of {path}: the folder is of other'
+        ' requests, or the file was changed; choose another --output.'
+      )
+    return told
+
+  def new_part(self, index: int, generation: int) -> pathlib.Path:
+    return self._parts / f'{index}.{generation}.part'
+
+  def parts(self, index: int) -> list[pathlib.Path]:
+    """The parts of a range, oldest first."""
+    found = [
+      (int(match[2]), name)
+      for name in os.listdir(self._parts)
+      if (match := _PART.fullmatch(name)) and int(match[1]) == index
+    ]
+    return [self._parts / name for _, name in sorted(found)]
+
+  def places(
+    self, index: int, keys: Mapping[int, str]
+  ) -> tuple[dict[int, parts.Place], int]:
+    """Where the records of a range are, by line; how many are damaged.
+
+    Args:
+      index: of the range.
+      keys: of its requests, by line. What has another key is of another run.
+    """
+    found: dict[int, parts.Place] = {}
+    num_damaged = 0
+    for path in self.parts(index):
+      for one in parts.places(path):
+        if one is None:
+          num_damaged += 1
+        elif keys.get(one[0]) == one[1].key:
+          found.setdefault(*one)
+    return found, num_damaged
+
+  def finish(self, index: int, places: Mapping[int, parts.Place]) -> None:
+    """Puts the records of a range together, in order; drops its parts."""
+    failed = sum(place.is_error for place in places.values())
+    name = f'{index}.{len(places) - failed}.{failed}.part'
+    fresh = self._done / f'.{name}.{uuid.uuid4().hex}'
+    try:
+      with open(fresh, 'wb') as file:
+        for line in sorted(places):
+          record = places[line].read()
+          if record is None:
+            raise Damaged(f'{places[line].path} was changed.')
+          file.write(record.encode())
+        file.flush()
+        os.fsync(file.fileno())
+      os.replace(fresh, self._done / name)
+    finally:
+      fresh.unlink(missing_ok=True)
+    manifest_lib.sync_folder(self._done)
+    for path in self.parts(index):
+      path.unlink(missing_ok=True)
+
+  def done(self) -> dict[int, Counts]:
+    """The finished ranges, by index."""
+    found = map(_DONE.fullmatch, os.listdir(self._done))
+    return {
+      int(match[1]): Counts(int(match[2]), int(match[3]))
+      for match in found
+      if match
+    }
+
+  def merge(
+    self, manifest: manifest_lib.Manifest, num_ranges: int
+  ) -> manifest_lib.Manifest:
+    """Makes the results of the ranges, all of which are finished.
+
+    Raises:
+      Damaged: a range is not whole any more, and is to be run again.
+    """
+    names = {
+      int(match[1]): match[0]
+      for match in map(_DONE.fullmatch, os.listdir(self._done))
+      if match
+    }
+    with self.final_files() as files:
+      for index in range(num_ranges):
+        for record in self._records(names[index]):
+          files.add(record)
+    counts = files.counts
+    complete = manifest.finish(
+      results=files.digests,
+      counts={
+        'total': counts.total,
+        'completed': counts.completed,
+        'failed': counts.failed,
+      },
+    )
+    complete.write(self.root)
+    return complete
+
+  @contextlib.contextmanager
+  def final_files(self) -> Iterator[FinalFiles]:
+    """The results, which are in their place once the block is left."""
+    fresh = {
+      name: self.root / f'.{name}.{uuid.uuid4().hex}'
+      for name in (RESULTS, ERRORS)
+    }
+    try:
+      with contextlib.ExitStack() as stack:
+        files = {
+          name: stack.enter_context(open(path, 'wb'))
+          for name, path in fresh.items()
+        }
+        yield FinalFiles(files)
+        for file in files.values():
+          file.flush()
+          os.fsync(file.fileno())
+      for name, path in fresh.items():
+        os.replace(path, self.root / name)
+    finally:
+      for path in fresh.values():
+        path.unlink(missing_ok=True)
+    manifest_lib.sync_folder(self.root)
+
+  def all_places(
+    self, index: int, keys: Mapping[int, str]
+  ) -> dict[int, parts.Place]:
+    """As `places`, those of a finished range too."""
+    found, _ = self.places(index, keys)
+    for name in os.listdir(self._done):
+      if (match := _DONE.fullmatch(name)) and int(match[1]) == index:
+        for one in filter(None, parts.places(self._done / name)):
+          if keys.get(one[0]) == one[1].key:
+            found.setdefault(*one)
+    return found
+
+  def check(self, manifest: manifest_lib.Manifest) -> None:
+    """Raises `FolderError` if results are not as their manifest says."""
+    if not self.is_sound(manifest):
+      raise FolderError(
+        f'The results in {self.root} are not what {manifest_lib.NAME} says:'
+        ' they were changed after they were made. Choose another --output, or'
+        ' --force to make them again.'
+      )
+
+  def clear(self) -> None:
+    """Removes what is needed only on the way."""
+    shutil.rmtree(self.root / _WORK, ignore_errors=True)
+
+  def is_sound(self, manifest: manifest_lib.Manifest) -> bool:
+    """Whether the results are as their manifest says."""
+    return all(
+      (self.root / name).exists()
+      and manifest_lib.digest_file(self.root / name) == told
+      for name, told in manifest.results.items()
+    )
+
+  def start_over(self, *, keeps: bool) -> None:
+    """Gives up a run; the manifest last, since it says that there was one.
+
+    Args:
+      keeps: sets its answers aside for `kept.Kept`.
+    """
+    self.kept.mkdir(exist_ok=True)
+    old = [*self._parts.iterdir(), *self._done.iterdir()]
+    for path in (self.root / RESULTS, self.root / ERRORS, *old):
+      if keeps and path.exists() and path.name != ERRORS:
+        os.replace(path, self.kept / f'{uuid.uuid4().hex}{path.suffix}')
+      path.unlink(missing_ok=True)
+    if not keeps:
+      shutil.rmtree(self.kept)
+    for name in (REQUESTS, manifest_lib.NAME):
+      (self.root / name).unlink(missing_ok=True)
+
+  def _records(self, name: str) -> Iterator[parts.Record]:
+    """All of a finished range; if it is damaged, it is finished no more."""
+    path = self._done / name
+    match = _DONE.fullmatch(name)
+    found = list(parts.places(path))
+    if None in found or len(found) != int(match[2]) + int(match[3]):
+      os.replace(path, self.new_part(int(match[1]), 0))
+      raise Damaged(f'{path} was damaged; its requests are run again.')
+    for _, place in found:
+      record = place.read()
+      assert record is not None
+      yield record
+
+
+def cannot_write(root: pathlib.Path, error: OSError) -> FolderError:
+  """In a sentence; what was told to be done is done."""
+  return FolderError(
+    f'{root} cannot be written ({error.strerror or error}); all answers that'
+    ' were counted are safe. Mend that and run the same command again.'
+  )
+
+
+def _copy(path: pathlib.Path, fresh: pathlib.Path) -> None:
+  with open(path, 'rb') as source, open(fresh, 'wb') as file:
+    shutil.copyfileobj(source, file, _BLOCK)
+    file.flush()
+    os.fsync(file.fileno())

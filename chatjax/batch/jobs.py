@@ -1,0 +1,396 @@
+"""Batches of a server: they run in the background, one after the other.
+
+Each is a folder `jobs/ID`: `batch.json` is OpenAI's object, `input.jsonl` its
+requests, `run` what `run.run` makes, `cancel` is there once it is to end. So
+they outlive the server, and the next one goes on with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import re
+import shutil
+import threading
+import time
+from typing import Any
+import uuid
+
+from chatjax import types
+from chatjax.batch import faults
+from chatjax.batch import folder as folder_lib
+from chatjax.batch import run as run_lib
+from chatjax.batch import shelf as shelf_lib
+from chatjax.batch import worker as worker_lib
+from chatjax.chat import session as session_lib
+from chatjax.ckpt import home as home_lib
+from chatjax.protocol import limits as limits_lib
+from chatjax.store import manifest as manifest_lib
+
+_log = logging.getLogger(__name__)
+
+WINDOW_S = 24 * 3600
+OPEN = ('validating', 'in_progress', 'finalizing', 'cancelling')
+# Whoever waits for an answer goes before all of a batch.
+PRIORITY = 1000
+_ID = re.compile(r'batch_[0-9a-f]{32}')
+_ABOUT, _INPUT, _RUN = 'batch.json', 'input.jsonl', 'run'
+_CANCEL, _LOCK = 'cancel', 'lock'
+_OUTPUTS = {
+  'output_file_id': folder_lib.RESULTS,
+  'error_file_id': folder_lib.ERRORS,
+}
+_OURS = 'chatjax'
+_RETRY_S = 5.0
+_ENDS = {
+  'expired': (
+    'batch_expired',
+    'This request could not be executed before the completion window expired.',
+  ),
+  'cancelled': (
+    'batch_cancelled',
+    'This request was not executed: the batch was cancelled.',
+  ),
+}
+
+
+class Jobs:
+  """The batches of one model. Thread-safe; its calls block.
+
+  Args:
+    folder: where batches and files are kept.
+    session: the model. Batches that were made for another one wait for it.
+    shelf: where files come from and go to.
+    limits: how big a request may be.
+    max_lines: of one batch.
+  """
+
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    *,
+    session: session_lib.Session,
+    shelf: shelf_lib.Shelf,
+    limits: limits_lib.Limits,
+    max_lines: int,
+  ):
+    self._folder = folder
+    self._session = session
+    self._shelf = shelf
+    self._limits = limits
+    self._max_lines = max_lines
+    self._lock = threading.Lock()
+    self._counts: dict[str, folder_lib.Counts] = {}  # of what runs here
+    self._wake = threading.Event()
+    self._is_closed = threading.Event()
+    self._thread: threading.Thread | None = None
+    if any(self._open()):
+      self._start()
+
+  def create(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Queues a batch; `fields` are as `protocol.batches.parse` has them.
+
+    Raises:
+      types.RequestError: there is no such file, or it is none for batches.
+    """
+    file = self._shelf.get(fields['input_file_id'])
+    if file.purpose != 'batch':
+      raise types.RequestError(
+        f'The file {file.id} has the purpose {file.purpose!r}; it must be'
+        " 'batch'.",
+        param='input_file_id',
+      )
+    batch_id, now_ns = f'batch_{uuid.uuid4().hex}', time.time_ns()
+    folder = self._folder / batch_id
+    folder.mkdir(parents=True)
+    # Its own: the file may be deleted meanwhile.
+    shutil.copyfile(self._shelf.path(file.id), folder / _INPUT)
+    made = {
+      **_empty(batch_id, now_ns // 10**9),
+      'endpoint': fields['endpoint'],
+      'input_file_id': file.id,
+      'metadata': fields['metadata'] or None,
+      'model': self._session.model_id,
+      _OURS: {
+        'created_ns': now_ns,
+        'output_lives_s': fields['output_lives_s'],
+      },
+    }
+    self._write(made)
+    self._start()
+    return self.shown(made)
+
+  def get(self, batch_id: str) -> dict[str, Any]:
+    """Raises `types.RequestError` (404) if there is none."""
+    return self.shown(self._get(batch_id))
+
+  def list(self) -> list[dict[str, Any]]:
+    """All of them, newest first."""
+    return [self.shown(one) for one in reversed(self._all())]
+
+  def cancel(self, batch_id: str) -> dict[str, Any]:
+    """Has a batch end soon.
+
+    Raises:
+      types.RequestError: there is none (404), or it has ended (409).
+    """
+    found = self._get(batch_id)
+    with self._locked(batch_id):
+      found = self._get(batch_id)
+      if found['status'] not in OPEN:
+        raise types.RequestError(
+          f'The batch {batch_id} is {found["status"]} already; only one that is'
+          ' not at its end can be cancelled.',
+          code='batch_not_cancellable',
+          status=409,
+        )
+      if found['status'] != 'cancelling':
+        found |= {'status': 'cancelling', 'cancelling_at': int(time.time())}
+        self._write(found)
+      (self._folder / batch_id / _CANCEL).touch()
+    self._wake.set()
+    return self.shown(found)
+
+  def close(self) -> None:
+    """Stops; what is not done is done by the next server."""
+    self._is_closed.set()
+    self._wake.set()
+    if self._thread is not None:
+      self._thread.join()
+
+  def shown(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """As clients see it."""
+    shown = {name: value for name, value in batch.items() if name != _OURS}
+    if (told := batch[_OURS].get('manifest')) is not None:
+      shown[_OURS] = {'manifest': told}
+    with self._lock:
+      counts = self._counts.get(batch['id'])
+    if counts is not None:
+      shown['request_counts'] = {
+        **shown['request_counts'],
+        'completed': counts.completed,
+        'failed': counts.failed,
+      }
+    return shown
+
+  def _start(self) -> None:
+    with self._lock:
+      if self._thread is None:
+        self._thread = threading.Thread(
+          target=self._run, name='chatjax-batches', daemon=True
+        )
+        self._thread.start()
+    self._wake.set()
+
+  def _all(self) -> list[dict[str, Any]]:
+    """Oldest first."""
+    names = os.listdir(self._folder) if self._folder.is_dir() else ()
+    found = (self._read(name) for name in names if _ID.fullmatch(name))
+    return sorted(filter(None, found), key=lambda one: one[_OURS]['created_ns'])
+
+  def _get(self, batch_id: str) -> dict[str, Any]:
+    found = self._read(batch_id) if _ID.fullmatch(batch_id) else None
+    if found is None:
+      raise shelf_lib.not_found('batch', batch_id)
+    return found
+
+  def _read(self, batch_id: str) -> dict[str, Any] | None:
+    try:
+      return json.loads((self._folder / batch_id / _ABOUT).read_text())
+    except FileNotFoundError:
+      return None
+
+  def _write(self, batch: Mapping[str, Any]) -> None:
+    manifest_lib.write_durably(
+      self._folder / batch['id'] / _ABOUT, json.dumps(batch).encode()
+    )
+
+  def _step(
+    self, batch: Mapping[str, Any], status: str, **changes: Any
+  ) -> dict[str, Any]:
+    """Takes a batch to its next status, and notes when."""
+    with self._locked(batch['id']):
+      # It may have been cancelled meanwhile.
+      batch = {**self._get(batch['id']), **changes}
+      batch[f'{status}_at'] = int(time.time())
+      if batch['status'] != 'cancelling' or status not in OPEN:
+        batch['status'] = status
+      self._write(batch)
+    return batch
+
+  def _locked(self, batch_id: str) -> contextlib.AbstractContextManager[None]:
+    """Against other servers, too."""
+    return home_lib.lock(self._folder / batch_id / _LOCK)
+
+  # From here on: the thread of the batches.
+
+  def _open(self) -> Iterable[dict[str, Any]]:
+    for one in self._all():
+      if one['status'] in OPEN and one['model'] == self._session.model_id:
+        yield one
+
+  def _run(self) -> None:
+    while not self._is_closed.is_set() and self._session.engine.is_alive:
+      self._wake.clear()
+      rests = True
+      for batch in self._open():
+        rests = not self._advance(batch) and rests
+      if rests:
+        # Another server may have it, or the disk may be full for a while.
+        self._wake.wait(_RETRY_S if any(self._open()) else None)
+
+  def _advance(self, batch: dict[str, Any]) -> bool:
+    """Does all that can be done of a batch; whether it has ended."""
+    try:
+      if self._end_of(batch) is None:
+        batch = self._validate(batch)
+      if batch['status'] == 'failed':
+        return True
+      if self._end_of(batch) is None:
+        self._answer(batch)
+      self._finish(batch)
+    except worker_lib.Stopped:
+      if self._is_closed.is_set():
+        return True
+      self._finish(batch)
+    except (types.ChatjaxError, OSError) as error:
+      _log.error('%s waits: %s', batch['id'], error)
+      return False
+    finally:
+      with self._lock:
+        self._counts.pop(batch['id'], None)
+    return True
+
+  def _end_of(self, batch: Mapping[str, Any]) -> str | None:
+    """Why a batch is to end early, if it is."""
+    if (self._folder / batch['id'] / _CANCEL).exists():
+      return 'cancelled'
+    return 'expired' if time.time() > batch['expires_at'] else None
+
+  def _validate(self, batch: dict[str, Any]) -> dict[str, Any]:
+    """Looks at all lines; a batch with a wrong one fails as a whole."""
+    if batch['status'] != 'validating':
+      return batch
+    found, count = faults.find(
+      self._folder / batch['id'] / _INPUT,
+      endpoint=batch['endpoint'],
+      model_id=self._session.model_id,
+      limits=self._limits,
+      max_lines=self._max_lines,
+    )
+    if found:
+      return self._step(
+        batch, 'failed', errors={'object': 'list', 'data': found}
+      )
+    counts = {'total': count, 'completed': 0, 'failed': 0}
+    return self._step(batch, 'in_progress', request_counts=counts)
+
+  def _answer(self, batch: Mapping[str, Any]) -> None:
+    rows = self._session.engine.max_rows
+
+    def room(num_own: int, n: int) -> bool:
+      """Leaves a row for whoever comes, if there is more than one."""
+      num_open = max(self._session.engine.num_open, num_own)
+      return not num_open or num_open + n <= max(1, rows - 1)
+
+    def report(progress: worker_lib.Progress) -> None:
+      with self._lock:
+        self._counts[batch['id']] = progress.counts
+
+    def should_stop() -> bool:
+      return self._is_closed.is_set() or self._end_of(batch) is not None
+
+    run_lib.run(
+      self._session,
+      self._folder / batch['id'] / _INPUT,
+      self._folder / batch['id'] / _RUN,
+      # Another fingerprint since: all of it is answered by one model.
+      settings=run_lib.Settings(rows=rows, priority=PRIORITY, force=True),
+      limits=self._limits,
+      report=report,
+      room=room,
+      should_stop=should_stop,
+    )
+
+  def _finish(self, batch: dict[str, Any]) -> None:
+    """Makes files of what was answered."""
+    run_folder = self._folder / batch['id'] / _RUN
+    done = folder_lib.Folder(run_folder).manifest()
+    is_complete = done is not None and done.is_complete
+    status = 'completed' if is_complete else self._end_of(batch)
+    if status is None:
+      raise types.ChatjaxError('The batch has not ended.')
+    if not is_complete and done is not None:
+      run_lib.cut_short(
+        run_folder,
+        limits=self._limits,
+        fingerprint=done.fingerprint,
+        context=self._session.engine.max_context,
+        code=_ENDS[status][0],
+        message=_ENDS[status][1],
+      )
+    batch = self._step(batch, 'finalizing') if is_complete else batch
+    made = self._make_files(batch, run_folder)
+    if done is not None:
+      told = json.loads(done.as_json())
+      made[_OURS] = {**batch[_OURS], 'manifest': told}
+    self._step(batch, status, **made)
+    shutil.rmtree(run_folder, ignore_errors=True)
+    (self._folder / batch['id'] / _INPUT).unlink(missing_ok=True)
+
+  def _make_files(
+    self, batch: Mapping[str, Any], run_folder: pathlib.Path
+  ) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    counts = {}
+    for name, filename in _OUTPUTS.items():
+      path = run_folder / filename
+      counts[name] = _num_lines(path)
+      if not counts[name]:
+        continue
+      copy = run_folder / f'.{filename}.{uuid.uuid4().hex}'
+      shutil.copyfile(path, copy)
+      file = self._shelf.add(
+        copy,
+        filename=f'{batch["id"]}_{filename}',
+        purpose='batch_output',
+        lives_s=batch[_OURS]['output_lives_s'],
+      )
+      made[name] = file.id
+    made['request_counts'] = {
+      'total': sum(counts.values()) or batch['request_counts']['total'],
+      'completed': counts['output_file_id'],
+      'failed': counts['error_file_id'],
+    }
+    return made
+
+
+def _empty(batch_id: str, now: int) -> dict[str, Any]:
+  """OpenAI's object of a new batch."""
+  times = ('cancelled', 'cancelling', 'completed', 'expired', 'failed')
+  times += ('finalizing', 'in_progress')
+  return {
+    'id': batch_id,
+    'object': 'batch',
+    'completion_window': '24h',
+    'created_at': now,
+    'expires_at': now + WINDOW_S,
+    'status': 'validating',
+    'errors': None,
+    'output_file_id': None,
+    'error_file_id': None,
+    'request_counts': {'total': 0, 'completed': 0, 'failed': 0},
+    **{f'{name}_at': None for name in times},
+  }
+
+
+def _num_lines(path: pathlib.Path) -> int:
+  if not path.exists():
+    return 0
+  with open(path, 'rb') as file:
+    return sum(1 for _ in file)

@@ -1,0 +1,150 @@
+"""Files that clients upload, and those that batches make for them.
+
+Each is a folder `files/ID` with `about.json` and `data`; it is there once its
+`about.json` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import time
+from typing import Any
+import uuid
+
+from chatjax import types
+from chatjax.store import manifest
+
+ABOUT, DATA = 'about.json', 'data'
+_ID = re.compile(r'[a-z]+[-_][0-9a-f]{32}')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class File:
+  """One file.
+
+  Attributes:
+    num_bytes: its size.
+    created_ns: since 1970; orders them.
+    expires_at: in seconds since 1970; None is never.
+  """
+
+  id: str
+  filename: str
+  purpose: str
+  num_bytes: int
+  created_ns: int
+  expires_at: int | None = None
+
+  def shown(self) -> dict[str, Any]:
+    """OpenAI's object."""
+    return {
+      'id': self.id,
+      'object': 'file',
+      'bytes': self.num_bytes,
+      'created_at': self.created_ns // 10**9,
+      'expires_at': self.expires_at,
+      'filename': self.filename,
+      'purpose': self.purpose,
+      'status': 'processed',
+      'status_details': None,
+    }
+
+
+class Shelf:
+  """Files by their ids. Thread-safe; its calls block."""
+
+  def __init__(
+    self, folder: pathlib.Path, *, now: Callable[[], float] = time.time
+  ):
+    self._folder = folder
+    self._now = now
+
+  def add(
+    self,
+    path: pathlib.Path,
+    *,
+    filename: str,
+    purpose: str,
+    lives_s: int | None = None,
+  ) -> File:
+    """Keeps a file, which is moved here."""
+    created_ns = time.time_ns()
+    made = File(
+      id=f'file-{uuid.uuid4().hex}',
+      filename=filename,
+      purpose=purpose,
+      num_bytes=path.stat().st_size,
+      created_ns=created_ns,
+      expires_at=None if lives_s is None else created_ns // 10**9 + lives_s,
+    )
+    folder = self._folder / made.id
+    folder.mkdir(parents=True)
+    try:
+      _move(path, folder / DATA)
+      about = json.dumps(dataclasses.asdict(made)).encode()
+      manifest.write_durably(folder / ABOUT, about)
+    except BaseException:
+      shutil.rmtree(folder, ignore_errors=True)
+      raise
+    return made
+
+  def get(self, file_id: str) -> File:
+    """Raises `types.RequestError` (404) if there is none."""
+    found = self._read(file_id) if _ID.fullmatch(file_id) else None
+    if found is None:
+      raise not_found('file', file_id)
+    return found
+
+  def path(self, file_id: str) -> pathlib.Path:
+    """Where the bytes of a file are."""
+    return self._folder / self.get(file_id).id / DATA
+
+  def list(self) -> list[File]:
+    """All of them, oldest first."""
+    names = os.listdir(self._folder) if self._folder.is_dir() else ()
+    found = (self._read(name) for name in names if _ID.fullmatch(name))
+    return sorted(filter(None, found), key=lambda one: (one.created_ns, one.id))
+
+  def delete(self, file_id: str) -> None:
+    """Raises `types.RequestError` (404) if there is none."""
+    self._remove(self.get(file_id).id)
+
+  def _read(self, file_id: str) -> File | None:
+    try:
+      text = (self._folder / file_id / ABOUT).read_text()
+    except FileNotFoundError:
+      return None
+    found = File(**json.loads(text))
+    if found.expires_at is not None and found.expires_at <= self._now():
+      self._remove(file_id)
+      return None
+    return found
+
+  def _remove(self, file_id: str) -> None:
+    # Without that it is not there, whatever else is left.
+    (self._folder / file_id / ABOUT).unlink(missing_ok=True)
+    shutil.rmtree(self._folder / file_id, ignore_errors=True)
+
+
+def not_found(
+  what: str, given: str, param: str | None = None
+) -> types.RequestError:
+  """A file or a batch that there is not."""
+  return types.RequestError(
+    f'There is no {what} {given[:100]!r}.',
+    param=param,
+    code='not_found',
+    status=404,
+  )
+
+
+def _move(path: pathlib.Path, target: pathlib.Path) -> None:
+  shutil.move(path, target)
+  with open(target, 'rb') as file:
+    os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""Evaluation of a model over local files of items."""

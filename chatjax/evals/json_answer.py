@@ -1,0 +1,108 @@
+"""Kind `json`: the answer is JSON, of a schema, with expected fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+import json
+from typing import Any
+
+from chatjax import types
+from chatjax.evals import fences
+from chatjax.evals import fields as fields_lib
+from chatjax.evals import marks
+
+_NOTHING = object()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JsonAnswer:
+  """Marks by what JSON says.
+
+  Attributes:
+    schema: a JSON schema, or None.
+    answer: the whole value, or `_NOTHING`.
+    expected: fields that the object must have, with their values.
+  """
+
+  schema: Mapping[str, Any] | None
+  answer: Any
+  expected: Mapping[str, Any]
+
+  def mark(self, text: str) -> marks.Mark:
+    try:
+      value = json.loads(
+        fences.first_block(text) or text, parse_constant=_refuse
+      )
+    except (ValueError, RecursionError) as error:
+      return _wrong(f'no JSON: {error}')
+    if self.schema is not None:
+      validator = _validator(self.schema)
+      for error in validator.iter_errors(value):
+        return _wrong(f'schema, at {error.json_path}: {error.message}')
+    if self.answer is not _NOTHING and not equal(value, self.answer):
+      return _wrong('another value')
+    for name, wanted in self.expected.items():
+      has = isinstance(value, dict) and name in value
+      if not has or not equal(value[name], wanted):
+        return _wrong(f'field {name!r} is {"another" if has else "missing"}')
+    return marks.RIGHT
+
+
+def read(fields: fields_lib.Fields) -> JsonAnswer:
+  """From one or more of `schema`, `answer` and `fields`."""
+  schema = fields.mapping('schema', None)
+  if schema is not None:
+    _check_schema(schema, fields)
+  answer = fields.any('answer', _NOTHING)
+  expected = fields.mapping('fields', None)
+  if schema is None and answer is _NOTHING and not expected:
+    raise fields.wrong(
+      'answer', 'there, or else schema or fields: what is the JSON to be?'
+    )
+  return JsonAnswer(schema=schema, answer=answer, expected=expected or {})
+
+
+def equal(one: Any, other: Any) -> bool:
+  """Equality of JSON: 1 is 1.0, but true is not 1."""
+  if isinstance(one, bool) or isinstance(other, bool):
+    return one is other
+  if isinstance(one, dict) and isinstance(other, dict):
+    return one.keys() == other.keys() and all(
+      equal(one[key], other[key]) for key in one
+    )
+  if isinstance(one, list) and isinstance(other, list):
+    return len(one) == len(other) and all(map(equal, one, other))
+  return one == other
+
+
+def _validator(schema: Mapping[str, Any]):
+  return _jsonschema().validators.validator_for(schema)(schema)
+
+
+def _check_schema(schema: Mapping[str, Any], fields: fields_lib.Fields) -> None:
+  package = _jsonschema()
+  try:
+    package.validators.validator_for(schema).check_schema(schema)
+  except package.SchemaError as error:
+    raise fields.wrong('schema', f'a JSON schema ({error.message})') from None
+
+
+def _jsonschema():
+  # Here, not above: it is there only with the extra.
+  try:
+    import jsonschema
+  except ImportError:
+    raise types.ChatjaxError(
+      'Checking answers against a schema needs the package jsonschema: pip'
+      ' install jsonschema.'
+    ) from None
+  return jsonschema
+
+
+def _refuse(name: str) -> None:
+  raise ValueError(f'{name} is no JSON')
+
+
+def _wrong(detail: str) -> marks.Mark:
+  return marks.Mark(score=0.0, detail=' '.join(detail.split())[:200])

@@ -1,0 +1,101 @@
+"""How all items of a run are asked, and with which seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from chatjax import types
+from chatjax.evals import items as items_lib
+
+_DOMAIN = 'chatjax-eval-seed-1'
+_DEFAULT_REQUEST = {'temperature': 0.0, 'max_tokens': 512}
+
+
+class PlanError(types.ChatjaxError):
+  """A run that makes no sense; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+  """How items are asked.
+
+  Attributes:
+    request: fields of all requests; an item's own go before.
+    seeds: every item is asked once with each; () gives each item one of its
+      own, which follows from `seed` and its id.
+    seed: of the items' seeds, and of resampling.
+    n: choices per request.
+    ks: of pass@k.
+  """
+
+  request: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  seeds: tuple[int, ...] = ()
+  seed: int = 0
+  n: int = 1
+  ks: tuple[int, ...] = (1,)
+
+  def __post_init__(self):
+    items_lib.check_request(
+      self.request, lambda name, why: PlanError(f'The request must be {why}.')
+    )
+    if self.n < 1:
+      raise PlanError(f'n is {self.n}; it must be 1 or more.')
+    if len(set(self.seeds)) < len(self.seeds):
+      raise PlanError('A seed is given twice: its answers would be equal.')
+    for seed in (self.seed, *self.seeds):
+      if not types.MIN_SEED <= seed <= types.MAX_SEED:
+        raise PlanError(f'The seed {seed} is no 64-bit integer.')
+    for k in self.ks:
+      if not 1 <= k <= self.samples:
+        raise PlanError(
+          f'pass@{k} wants {max(k, 1)} or more samples of each item; there are'
+          f' {self.samples} (n times seeds).'
+        )
+    if self.samples > 1 and self.fields({}).get('temperature') == 0:
+      raise PlanError(
+        f'{self.samples} samples at temperature 0 are all the same; set a'
+        ' temperature above 0, or take one sample.'
+      )
+
+  @property
+  def samples(self) -> int:
+    """Answers per item."""
+    return self.n * max(1, len(self.seeds))
+
+  def fields(self, item: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the requests of an item with fields of its own."""
+    given = {**self.request, **item}
+    # The same limit under its other name.
+    known = dict(_DEFAULT_REQUEST)
+    if 'max_completion_tokens' in given:
+      del known['max_tokens']
+    return {**known, **given}
+
+  def seeds_of(self, item_id: str) -> tuple[int, ...]:
+    """The seeds that an item is asked with: the same for every model."""
+    return self.seeds or (item_seed(self.seed, item_id),)
+
+  @property
+  def seed_rule(self) -> str:
+    """In words, for the manifest."""
+    if self.seeds:
+      return 'Every item is asked with each of the seeds given.'
+    return (
+      'An item has the first 8 bytes, as a signed big-endian number, of the'
+      f' SHA-256 of the JSON ["{_DOMAIN}", seed, id of the item].'
+    )
+
+  def as_settings(self) -> dict[str, Any]:
+    """All of it, for the manifest."""
+    return {**dataclasses.asdict(self), 'request': self.fields({})}
+
+
+def item_seed(seed: int, item_id: str) -> int:
+  """By the rule of `Plan.seed_rule`."""
+  text = json.dumps([_DOMAIN, seed, item_id], separators=(',', ':'))
+  digest = hashlib.sha256(text.encode()).digest()
+  return int.from_bytes(digest[:8], signed=True)

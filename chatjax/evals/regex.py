@@ -1,0 +1,52 @@
+"""Kind `regex`: a pattern is found in the answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from chatjax.evals import fields as fields_lib
+from chatjax.evals import marks
+from chatjax.evals import normalize
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Regex:
+  """Marks by a pattern, searched for anywhere.
+
+  Attributes:
+    pattern: Python's.
+    answer: what its first group must be where it matches last; None is any.
+    normalize: name of what may differ from `answer`.
+  """
+
+  pattern: re.Pattern[str]
+  answer: str | None
+  normalize: str
+
+  def mark(self, text: str) -> marks.Mark:
+    found = list(self.pattern.finditer(text))
+    if not found:
+      return marks.Mark(score=0.0, detail='the pattern is not there')
+    if self.answer is None:
+      return marks.RIGHT
+    plain = normalize.NORMALIZATIONS[self.normalize]
+    said = plain(found[-1][1] or '')
+    if said == plain(self.answer):
+      return marks.RIGHT
+    return marks.Mark(score=0.0, detail=f'it is {said[:80]!r}')
+
+
+def read(fields: fields_lib.Fields) -> Regex:
+  """From `pattern`, and `answer` for what its first group is."""
+  pattern = fields.pattern('pattern')
+  answer = fields.text('answer', None)
+  if answer is not None and pattern.groups < 1:
+    raise fields.wrong(
+      'pattern', 'with a group, (...), that is compared with the answer'
+    )
+  return Regex(
+    pattern=pattern,
+    answer=answer,
+    normalize=fields.one_of('normalize', normalize.NORMALIZATIONS, 'strip'),
+  )

@@ -1,0 +1,145 @@
+"""Programs of models: they run, they are stopped, they can do no harm."""
+
+import os
+import pathlib
+import socket
+import sys
+import time
+
+import pytest
+
+from chatjax.evals import sandbox
+
+IS_LINUX = sys.platform == 'linux'
+QUICK = sandbox.Limits(timeout_s=1.0)
+
+
+def test_a_program_that_runs_through_passes():
+  verdict = sandbox.run('import math\nassert math.gcd(12, 18) == 6')
+  assert verdict == sandbox.Verdict(error=None, layers=verdict.layers)
+  assert verdict.has_passed
+
+
+@pytest.mark.skipif(not IS_LINUX, reason='Landlock and seccomp are Linux')
+def test_all_layers_are_in_place():
+  assert sandbox.run('').layers == (
+    *('limits', 'capabilities', 'files', 'calls'),
+  )
+
+
+@pytest.mark.parametrize(
+  ('program', 'error'),
+  [
+    ('assert 1 == 2, "sum"', 'AssertionError: sum'),
+    ('def f(:', 'SyntaxError'),
+    ('raise ValueError("x" * 10_000)', 'ValueError: xxx'),
+    ('import sys; sys.exit(0)', 'SystemExit: 0'),
+    ('import os; os._exit(0)', 'ended itself before its last line'),
+    ('import numpy', "No module named 'numpy'"),
+    ('print(open(0).read()); print(input())', 'OSError'),
+    ('x = [0] * 10**9', 'MemoryError'),
+    ('open("a", "wb").write(b"x" * 2**21)', 'OSError: [Errno 27]'),
+    ('f = [open(__import__("os").devnull) for _ in range(99)]', 'Errno 24'),
+    ('def f(): f()\nf()', 'RecursionError'),
+    ('class E(Exception):\n  def __str__(self): raise self\nraise E', 'E'),
+    # Told by the program itself, without what only its end knows.
+    (
+      'import os\nfor fd in range(3, 99):\n  try: os.write(fd, b\'{"error":'
+      " null}\\n')\n  except OSError: pass\nos._exit(0)",
+      'ended itself',
+    ),
+  ],
+)
+def test_a_program_that_fails_is_told_why(program, error):
+  verdict = sandbox.run(program)
+  assert not verdict.has_passed
+  assert error in verdict.error
+  assert len(verdict.error) <= 300
+
+
+@pytest.mark.parametrize('program', ['while True: pass', 'import time; '
+                                     'time.sleep(60)'])  # fmt: skip
+def test_a_program_that_goes_on_is_ended(program):
+  start_s = time.monotonic()
+  assert 'not done within 1 s' in sandbox.run(program, QUICK).error
+  assert time.monotonic() - start_s < 20
+
+
+def test_processor_time_is_limited():
+  limits = sandbox.Limits(timeout_s=60, cpu_s=1)
+  verdict = sandbox.run('while True: pass', limits)
+  assert verdict.error == 'it took more than 1 s of processor time'
+
+
+@pytest.mark.skipif(not IS_LINUX, reason='Landlock and seccomp are Linux')
+@pytest.mark.parametrize(
+  'program',
+  [
+    'import os; os.fork()',
+    'import subprocess; subprocess.run(["true"])',
+    'import os; os.execv("/bin/true", ["true"])',
+    'import _thread; _thread.start_new_thread(print, ())',
+    'import os; os.kill(os.getppid(), 9)',
+    'import os, signal; os.kill(os.getpid(), signal.SIGTERM)',
+    'import resource; resource.setrlimit(resource.RLIMIT_AS, (-1, -1))',
+    'import os; os.chmod(".", 0o700)',
+  ],
+)
+def test_calls_that_reach_others_are_refused(program):
+  assert sandbox.run(program).error.startswith(
+    ('PermissionError', 'RuntimeError', 'ValueError: not allowed')
+  )
+
+
+@pytest.mark.skipif(not IS_LINUX, reason='Landlock and seccomp are Linux')
+def test_nothing_outside_of_its_folder_changes(tmp_path):
+  kept = tmp_path / 'kept'
+  kept.write_text('as it was')
+  for program in (
+    f'open({str(kept)!r}, "w")',
+    f'open({str(tmp_path / "new")!r}, "w")',
+    f'import os; os.remove({str(kept)!r})',
+    f'import os; os.rename({str(kept)!r}, "mine")',
+    f'import os; os.link({str(kept)!r}, "mine")',
+    f'import os; os.truncate({str(kept)!r}, 0)',
+    f'import os; os.mkdir({str(tmp_path / "folder")!r})',
+  ):
+    error = sandbox.run(program).error
+    assert error.startswith(('PermissionError', 'OSError: [Errno 18]')), program
+  assert os.listdir(tmp_path) == ['kept']
+  assert kept.read_text() == 'as it was'
+
+
+def test_its_folder_is_empty_its_own_and_removed():
+  program = (
+    'import os\nassert os.listdir() == []\nopen("a", "w").write("x")\n'
+    'assert open("a").read() == "x"\nraise KeyError(os.getcwd())'
+  )
+  folder = sandbox.run(program).error.split("'")[1]
+  assert 'chatjax-answer-' in folder
+  assert not pathlib.Path(folder).exists()
+
+
+@pytest.mark.skipif(not IS_LINUX, reason='Landlock and seccomp are Linux')
+def test_there_is_no_network():
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    port = server.getsockname()[1]
+    program = f'import socket; socket.create_connection(("127.0.0.1", {port}))'
+    assert sandbox.run(program).error.startswith('PermissionError')
+
+
+def test_it_sees_no_environment(monkeypatch):
+  monkeypatch.setenv('SECRET_OF_THE_CALLER', '1')
+  program = 'import os; assert "SECRET_OF_THE_CALLER" not in os.environ'
+  assert sandbox.run(program).has_passed
+
+
+def test_no_file_of_the_caller_is_open_in_it(tmp_path):
+  with open(tmp_path / 'mine', 'w') as file:
+    os.set_inheritable(file.fileno(), True)
+    program = (
+      'import os\nfor fd in range(3, 30):\n  try: os.fstat(fd)\n'
+      '  except OSError: continue\n  names = os.readlink(f"/proc/self/fd/{fd}")'
+      '\n  assert "mine" not in names'
+    )
+    assert sandbox.run(program).has_passed
