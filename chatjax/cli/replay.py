@@ -19,9 +19,7 @@ from chatjax.cli import replay_eval
 from chatjax.store import opening
 from chatjax.store import records
 
-USAGE = (
-  'chatjax replay ID|FOLDER|--record=DIR/results.jsonl#CUSTOM_ID [flags]'
-)
+USAGE = 'chatjax replay ID|FOLDER|--record=DIR/results.jsonl#CUSTOM_ID [flags]'
 IDENTICAL, DIFFERENT = 0, 3
 
 
