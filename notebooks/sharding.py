@@ -141,9 +141,8 @@ print(f'largest logit {largest:.2f}, largest difference {error:.1e}')
 # %% [markdown]
 # The sums are those of tensor parallelism: of the lookup in the split table,
 # and in each of the two layers where attention and the MLP lead out. The rest
-# is what the partitioner makes of the other shapes: heads that are kept twice
-# are exchanged between their two devices, and a weight may be gathered before
-# it is used.
+# comes of the key/value heads that are on two devices each: these exchange what
+# they computed of them.
 #
 # ## Memory
 #
