@@ -4,7 +4,7 @@ __version__ = '0.1.0'
 
 _EXPORTS = {
   'load': 'chatjax.api',
-  'Chat': 'chatjax.api',
+  'Chat': 'chatjax.model',
 }
 __all__ = ['Chat', '__version__', 'load']
 

@@ -28,7 +28,7 @@ _AT_ONCE = 8
 
 
 class Model(Protocol):
-  """The part of `api.Chat` that is needed here."""
+  """The part of `model.Chat` that is needed here."""
 
   def sweep(
     self, messages: Sequence[Mapping[str, Any]], **params: Any

@@ -65,7 +65,7 @@ def loss(
   *,
   params: Any = None,
 ) -> jax.Array:
-  """See `api.Chat.loss`."""
+  """See `model.Chat.loss`."""
   model = model_of(engine)
   if model.dtype in quant.QUANTIZED:
     raise types.ChatjaxError(
@@ -126,7 +126,7 @@ def look(
   add: Mapping[str, Any] | None = None,
   attention: Collection[str] = (),
 ) -> Inspection:
-  """See `api.Chat.look`."""
+  """See `model.Chat.look`."""
   model = model_of(engine)
   tokens_T = np.array(token_ids, np.int32)
   if not tokens_T.size:
@@ -169,7 +169,7 @@ def _look(model, params, tokens_T, add, *, read, attention):
 
 
 def unembed(engine: engine_lib.Engine, hidden: Any) -> jax.Array:
-  """See `api.Chat.unembed`."""
+  """See `model.Chat.unembed`."""
   model = model_of(engine)
   D = model.config.embed_dim
   hidden = jnp.asarray(hidden, jnp.float32)

@@ -53,7 +53,7 @@ def test_what_a_notebook_passes(model):
 
 
 def test_the_user_is_logged(model, caplog):
-  caplog.set_level(logging.INFO, logger='chatjax.api')
+  caplog.set_level(logging.INFO, logger='chatjax.model')
   model.chat(MESSAGES, user='bob\nforged line')
   assert "user='bob\\nforged line'" in caplog.text
   model.chat(MESSAGES)

@@ -12,8 +12,8 @@ LAYER = {
     'models': 3, 'sampling': 3,
     'engine': 4, 'protocol': 4, 'store': 4,
     'chat': 5, 'look': 5,
-    'api': 6, 'testing': 6, 'coupled': 6, 'batch': 6, 'evals': 6,
-    'serve': 7,
+    'model': 6, 'testing': 6, 'coupled': 6, 'batch': 6, 'evals': 6,
+    'api': 7, 'serve': 7,
     'cli': 8,
 }  # fmt: skip
 NO_JAX = {

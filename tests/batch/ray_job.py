@@ -15,7 +15,7 @@ from tests.batch import runs
 
 def main(path):
   ray.init(
-    num_cpus=2, include_dashboard=False, log_to_driver=False,
+    num_cpus=4, include_dashboard=False, log_to_driver=False,
     runtime_env={'env_vars': {'PYTHONPATH': str(runs.ROOT)}},
   )  # fmt: skip
   answers = ray.data.read_text(path).map_batches(
