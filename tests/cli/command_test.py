@@ -157,7 +157,7 @@ USAGE_ERRORS = {
   ('chat', '--seed=9223372036854775808', 'x'): "'seed'.* out of range",
   ('chat', '--stop=', 'x'): "'stop",
   ('chat', '--raw=maybe', 'x'): '--raw=maybe is not true or false',
-  ('chat', '--dtype=int7', 'x'): 'is not one of int8, bfloat16, float32',
+  ('chat', '--dtype=int7', 'x'): 'is not one of int8, int8_weight',
   ('chat', '--model'): 'Missing value for flag --model',
   ('chat', '--model=qwen2.5-coder', 'x'): (
     "Unknown model 'qwen2.5-coder'.*Did you mean 'qwen2.5-coder-0.5b-instruct'"
@@ -166,7 +166,7 @@ USAGE_ERRORS = {
   ('chat', '--nohelp=1', 'x'): '--nohelp=1 does not take an argument',
   ('chat', '--noraw=1', 'x'): '--noraw=1 does not take an argument',
   ('chat', '--=3', 'x'): "'--=3' is a flag without a name",
-  ('chat', '--dtype=', 'x'): 'is not one of int8, bfloat16, float32',
+  ('chat', '--dtype=', 'x'): 'is not one of int8, int8_weight',
   ('bench', '--json='): '--json= is not the name of a file',
   ('chat', '--max_rows=0', 'x'): 'max_rows=0 must be positive',
   ('chat', '--context=100', 'x'): 'context=100 is not a multiple of chunk',
