@@ -67,10 +67,10 @@ def loss(
 ) -> jax.Array:
   """See `model.Chat.loss`."""
   model = model_of(engine)
-  if model.dtype in quant.QUANTIZED:
+  if model.dtype in quant.SCHEMES:
     raise types.ChatjaxError(
-      'The weights are kept as int8, which has no gradient; load the model '
-      "with dtype='float32' or 'bfloat16' for its loss."
+      f'The weights are kept as {model.dtype}, which has no gradient; load the '
+      "model with dtype='float32' or 'bfloat16' for its loss."
     )
   tokens_BT, mask_BT = _batch(token_ids, mask)
   if not isinstance(tokens_BT, jax.Array):
