@@ -207,10 +207,21 @@ def test_d7_another_process(model):
 
 def test_answers_make_sense(model):
   """Not only equal bits: the right words."""
-  text = 'What color is the sky on a clear day?'
-  question = [{'role': 'user', 'content': text}]
-  answer = model.chat(question, temperature=0, max_tokens=40)
-  assert 'blue' in answer.choices[0].message.content
+  right = {
+    'What is the opposite of hot?': 'cold',
+    'How many days are in a week?': '7',
+    'Which planet do we live on?': 'Earth',
+    'What is the first month of the year?': 'January',
+    'What language is spoken in Spain?': 'Spanish',
+  }
+  wrong = {}
+  for text, word in right.items():
+    asked = [{'role': 'user', 'content': text}]
+    answer = model.chat(asked, temperature=0, max_tokens=40)
+    if word not in answer.choices[0].message.content:
+      wrong[text] = answer.choices[0].message.content
+  # Another processor rounds otherwise, and a small model may stumble over it.
+  assert len(wrong) <= 1, wrong
 
 
 def test_speculation_moves_no_bit(model, prompts):
