@@ -41,6 +41,8 @@ def planned(family, mesh, dtype):
   """The engine's programs, and the shapes of weights and pages."""
   # No product of rows has as many numbers as a weight.
   model = dataclasses.replace(tiny.CONFIGS[family], vocab_size=264, mlp_dim=136)
+  if model.num_experts:  # so many that a mesh can split them
+    model = dataclasses.replace(model, num_experts=4)
   engine = dataclasses.replace(tiny.ENGINE, dtype=dtype, mesh=MESHES[mesh])
   layout = sharding.layout(engine.mesh, model)
   stored = sharding.storage(dtype, engine.mesh)
