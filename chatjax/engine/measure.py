@@ -50,18 +50,7 @@ def of_row(
 
 def _free_draw(logits_V, row, edits) -> jax.Array:
   """What the row draws without a mask."""
-
-  def edited():
-    made = edits()
-    return sampler.edit_row(
-      logits_V,
-      row.params,
-      counts_V=made.counts_V,
-      in_prompt_V=made.in_prompt_V,
-      bias_V=made.bias_V,
-    )
-
-  processed_V = lax.cond(row.is_edited, edited, lambda: logits_V)
+  processed_V = row.edited(logits_V, edits)
   processed_V = processors.mask_stops(
     processed_V, row.stop_ids, row.step, row.params.min_tokens
   )

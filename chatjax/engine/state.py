@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from chatjax.sampling import logprobs
@@ -92,6 +94,28 @@ class RowState:
   num_top: jax.Array
   report: jax.Array
   is_measured: jax.Array
+
+  def edited(
+    self, logits_V: jax.Array, edits: Callable[[], Edits]
+  ) -> jax.Array:
+    """One row's logits with its penalties and biases, f32[V].
+
+    Args:
+      logits_V: the model's own.
+      edits: gives the row's; its own are not read.
+    """
+
+    def apply():
+      made = edits()
+      return sampler.edit_row(
+        logits_V,
+        self.params,
+        counts_V=made.counts_V,
+        in_prompt_V=made.in_prompt_V,
+        bias_V=made.bias_V,
+      )
+
+    return lax.cond(self.is_edited, apply, lambda: logits_V)
 
 
 @jax.tree_util.register_dataclass

@@ -302,18 +302,8 @@ def _draw(
   """
   raw = padded.row(logits_V)
 
-  def edited():
-    made = edits()
-    return sampler.edit_row(
-      logits_V,
-      row.params,
-      counts_V=made.counts_V,
-      in_prompt_V=made.in_prompt_V,
-      bias_V=made.bias_V,
-    )
-
   def changed():
-    processed_V = lax.cond(row.is_edited, edited, lambda: logits_V)
+    processed_V = row.edited(logits_V, edits)
     allowed_V = mask.allowed(logits_V.shape[0]) | ~mask.is_on
     processed_V = processors.allow(processed_V, allowed_V)
     processed_V = processors.mask_stops(
