@@ -10,6 +10,15 @@ need() {
   exit 2
 }
 
+# A flag of this script behind the command would go to the command.
+check_command() {
+  local word
+  [ $# -gt 0 ] || need 'a command, such as chatjax serve --mesh=model=16'
+  for word in "$@"; do
+    [ "$word" != --dry_run ] || need '--dry_run before the command, not in it'
+  done
+}
+
 # Words as a shell reads them again.
 quote() {
   local words

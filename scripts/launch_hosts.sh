@@ -20,7 +20,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ -n "$hosts" ] || need '--hosts=a,b'
-[ $# -gt 0 ] || need 'a command, such as chatjax serve --mesh=model=16'
+check_command "$@"
 
 IFS=, read -ra names <<<"$hosts"
 leader=${names[0]#*@}

@@ -22,7 +22,7 @@ while [ $# -gt 0 ]; do
 done
 case $nodes in '' | *[!0-9]* | 0) need '--nodes=NUMBER' ;; esac
 case $gpus in '' | *[!0-9]*) need '--gpus_per_node=NUMBER' ;; esac
-[ $# -gt 0 ] || need 'a command, such as chatjax serve --mesh=model=16'
+check_command "$@"
 
 tasks=1
 if [ "$gpus" -gt 0 ]; then

@@ -22,7 +22,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$name" ] || need '--name=NAME'
 [[ " ${where[*]-}" == *' --zone='* ]] || need '--zone=ZONE'
-[ $# -gt 0 ] || need 'a command, such as chatjax serve --mesh=model=16'
+check_command "$@"
 
 command=$(quote "$@" --distributed)
 [ -z "$dir" ] || command="cd $(quote "$dir") && $command"

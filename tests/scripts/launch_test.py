@@ -81,6 +81,13 @@ def test_tpu_pod_runs_on_all_workers():
     ('slurm', ('--nodes=two', 'chatjax'), '--nodes'),
     ('tpu_pod', ('--name=pod', 'chatjax'), '--zone'),
     ('tpu_pod', ('--nmae=pod', 'chatjax'), '--nmae=pod'),
+    ('hosts', ('--hosts=a', *COMMAND, '--dry_run'), '--dry_run before'),
+    ('slurm', ('--nodes=2', *COMMAND, '--dry_run'), '--dry_run before'),
+    (
+      'tpu_pod',
+      ('--name=pod', '--zone=z', *COMMAND, '--dry_run'),
+      '--dry_run before',
+    ),
   ],
 )
 def test_what_is_missing_is_named(name, arguments, named):
