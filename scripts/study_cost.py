@@ -24,6 +24,7 @@ from typing import Any
 
 from absl import app
 from absl import flags
+from absl import logging
 import httpx
 import peers
 
@@ -109,6 +110,7 @@ def medians(samples: Sequence[dict[str, float]]) -> dict[str, float]:
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError('Takes flags only.')
+  logging.set_verbosity(logging.WARNING)
   servers = [start(places) for places in (1, 8)]
   try:
     for server in servers:

@@ -25,6 +25,7 @@ from typing import Any
 
 from absl import app
 from absl import flags
+from absl import logging
 import httpx
 import peers
 import study_requests
@@ -154,6 +155,7 @@ def study(name: str, count: int, max_tokens: int) -> list[dict[str, Any]]:
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError('Takes flags only.')
+  logging.set_verbosity(logging.WARNING)
   if unknown := [name for name in _SERVERS.value if name not in START]:
     raise app.UsageError(f'Unknown server {unknown[0]!r}; {", ".join(START)}.')
   rows = []
