@@ -6,7 +6,8 @@
 Needs the `[dev]` extra. Every server is started once, with eight places, and
 asked 200 requests three times: one at a time, one at a time again, and with
 eight in flight in a shuffled order. Prompts, seeds and all fields are the same
-each time. scripts/study_report.py makes the table and the plot of it.
+each time. llama.cpp is asked twice so, with its prompt cache and without.
+scripts/study_report.py makes the table and the plot of it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ _GGUF = flags.DEFINE_string(
   'gguf', None, 'The same weights as a file, for llama.cpp.'
 )
 _SERVERS = flags.DEFINE_list(
-  'servers', ['chatjax', 'llama.cpp'], 'Who is asked.'
+  'servers',
+  ['chatjax', 'llama.cpp', 'llama.cpp without cache'],
+  'Who is asked.',
 )
 _LLAMA_SERVER = flags.DEFINE_string(
   'llama_server', 'llama-server', 'A program on the PATH, or its path.'
@@ -107,7 +110,7 @@ def _start_chatjax() -> tuple[peers.Server, dict[str, Any]]:
   return peers.Server('chatjax', command, port=port, extra={}), extra
 
 
-def _start_llama() -> tuple[peers.Server, dict[str, Any]]:
+def _start_llama(**extra: Any) -> tuple[peers.Server, dict[str, Any]]:
   program = shutil.which(_LLAMA_SERVER.value)
   if program is None or not _GGUF.value:
     raise app.UsageError('llama.cpp needs --llama_server and --gguf.')
@@ -117,10 +120,15 @@ def _start_llama() -> tuple[peers.Server, dict[str, Any]]:
     '--threads-batch', '2', '--parallel', str(study_requests.PLACES),
     '--ctx-size', str(study_requests.PLACES * 2048),
   ]  # fmt: skip
-  return peers.Server('llama.cpp', command, port=port, extra={}), {}
+  return peers.Server('llama.cpp', command, port=port, extra={}), extra
 
 
-START = {'chatjax': _start_chatjax, 'llama.cpp': _start_llama}
+START = {
+  'chatjax': _start_chatjax,
+  'llama.cpp': _start_llama,
+  # Its documentation says that the cache may move results.
+  'llama.cpp without cache': lambda: _start_llama(cache_prompt=False),
+}
 
 
 def study(name: str, count: int, max_tokens: int) -> list[dict[str, Any]]:

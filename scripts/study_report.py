@@ -41,7 +41,7 @@ def draw(
 
   figure, axes = plt.subplots(figsize=(8, 4.2))
   colours = dict(
-    zip(dict.fromkeys(s for s, _ in found), ('C0', 'C1'), strict=False)
+    zip(dict.fromkeys(s for s, _ in found), ('C0', 'C1', 'C2'), strict=False)
   )
   conditions = list(dict.fromkeys(c for _, c in found))
   styles = dict(zip(conditions, ('-', '--', ':'), strict=False))
