@@ -96,15 +96,16 @@ def _to_orbax(source, partial, dtype, progress) -> None:
   manifest = manifest_lib.Manifest(
     source=source.path.name, sha256=source.digest, dtype=stored
   )
+  texts = _texts(source, None)
   if not manifest.is_complete(partial):
-    texts = _texts(source, _native(source))
     model = transformer.Transformer(source.config, stored)
     abstract = model.abstract_params()
     make = load_lib.convert(source, abstract, progress)
     orbax.save(partial, manifest, abstract, make)
-    _write_texts(partial, texts)
-    codes = {name: safetensors.CODES[x] for name, x in source.dtypes.items()}
-    export.dump(partial / hub_source.TENSORS, codes)
+  # Again if an earlier try was cut off here: it may have left half a file.
+  _write_texts(partial, texts)
+  codes = {name: safetensors.CODES[x] for name, x in source.dtypes.items()}
+  export.dump(partial / hub_source.TENSORS, codes)
 
 
 def _to_safetensors(source, partial, dtype, progress) -> None:
@@ -132,7 +133,7 @@ def _to_safetensors(source, partial, dtype, progress) -> None:
   if home_lib.read_json(partial / _BEGUN) != begun:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _write_texts(partial, _texts(source, dtype or _native(source)))
+    _write_texts(partial, _texts(source, dtype))
     home_lib.write_json(partial / _BEGUN, begun)
   export.write(partial, shards, source, progress)
   (partial / _BEGUN).unlink()
@@ -152,12 +153,25 @@ def _native(source: source_lib.Source) -> str:
   return 'bfloat16' if found <= {_BFLOAT16} else 'float32'
 
 
-def _texts(source: source_lib.Source, dtype: str) -> dict[str, Any]:
-  """File name -> path of a file to copy, or JSON."""
-  if source.path.is_dir():
-    return {name: source.path / name for name in folder_lib.texts(source.path)}
-  kept = dtype if dtype in config_lib.FLOATS else 'bfloat16'
-  return hub_files.of_gguf(source, source.metadata, kept)
+def _texts(source: source_lib.Source, dtype: str | None) -> dict[str, Any]:
+  """File name -> path of a file to copy, or JSON.
+
+  Args:
+    source: whose they are.
+    dtype: of all weights, if it is not that in which they are stored.
+  """
+  if not source.path.is_dir():
+    kept = dtype or _native(source)
+    kept = kept if kept in config_lib.FLOATS else 'bfloat16'
+    return hub_files.of_gguf(source, source.metadata, kept)
+  folder = source.path
+  found = {name: folder / name for name in folder_lib.texts(folder)}
+  config = folder_lib.read_json(folder / folder_lib.CONFIG)
+  told = dict(config)
+  told.pop('quantization_config', None)  # what is written are numbers
+  if dtype is not None:
+    told |= {name: dtype for name in ('dtype', 'torch_dtype') if name in told}
+  return found | ({} if told == config else {folder_lib.CONFIG: told})
 
 
 def _write_texts(folder: pathlib.Path, texts: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from chatjax.models import export
 from chatjax.models import load
 from chatjax.models import locate
 from chatjax.testing import hub_folder
+from tests.models import folders
 
 # Dies after so many parts or shards; several are made of a tiny model.
 DYING = """
@@ -237,3 +238,53 @@ def test_a_conversion_that_was_of_something_else(folder, tmp_path):
     assert pathlib.Path(made / 'config.json').exists()
     assert 'model.safetensors' not in files(made) or tensors(made)
     made.rename(tmp_path / f'done-{to}')
+
+
+@pytest.mark.parametrize('to', convert.FORMATS)
+def test_a_text_that_was_cut_off_is_written_again(
+  folder, tmp_path, to, monkeypatch
+):
+  hub_folder.write(folder)
+  output = tmp_path / 'out'
+
+  def cut(folder, texts):
+    folder.joinpath('tokenizer.json').write_text('{"torn')
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(convert, '_write_texts', cut)
+    with pytest.raises(KeyboardInterrupt):
+      run(folder, output, tmp_path, to=to)
+  assert not output.exists()
+  run(folder, output, tmp_path, to=to)
+  undisturbed = run(folder, tmp_path / 'undisturbed', tmp_path, to=to)
+  for name in ('config.json', 'tokenizer.json', 'tokenizer_config.json'):
+    assert (output / name).read_bytes() == (undisturbed / name).read_bytes()
+  assert (output / 'tensors.json').exists() == (to == 'orbax')
+
+
+@pytest.mark.parametrize('to', convert.FORMATS)
+def test_numbers_are_not_said_to_be_quantized(tmp_path, to):
+  folder = tmp_path / 'model'
+  folder.mkdir()
+  folders.copy_of('gpt_oss', folder)
+  assert 'quantization_config' in read_config(folder)
+  made = run(folder, tmp_path / 'made', tmp_path, to=to)
+  assert 'quantization_config' not in read_config(made)
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    params(made, tmp_path), params(folder, tmp_path),
+  )  # fmt: skip
+
+
+def test_config_says_the_dtype(folder, tmp_path):
+  config = {**hub_folder.CONFIG, 'torch_dtype': 'bfloat16'}
+  hub_folder.write(folder, config=config)
+  wide = run(
+    folder, tmp_path / 'w', tmp_path, to='safetensors', dtype='float32'
+  )
+  assert read_config(wide) == {**config, 'torch_dtype': 'float32'}
+
+
+def read_config(folder):
+  return json.loads((folder / 'config.json').read_text())
