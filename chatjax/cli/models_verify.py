@@ -27,18 +27,27 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   del values
   home = home_lib.home()
   item = models_find.find(arguments, home, USAGE)
-  wrong = 0
+  wrong = []
   for path, problem in (*_weights(item, home), *_converted(item, home)):
     print(f'ok       {path}' if problem is None else f'DAMAGED  {problem}')
-    wrong += problem is not None
+    if problem is not None:
+      wrong.append(path)
   if wrong:
-    print(
-      f'\n{item.id}: {wrong} damaged. Fetch or convert again what is damaged;'
-      f' chatjax models remove {item.id} makes room for it.'
-    )
+    print(f'\n{item.id}: {len(wrong)} damaged. {_advice(item, wrong)}')
     return 1
   print(f'\n{item.id}: every byte is as it should be.')
   return 0
+
+
+def _advice(item: local.Item, wrong: Sequence[pathlib.Path]) -> str:
+  blobs = [path.resolve() for path in wrong if path.is_symlink()]
+  if blobs:  # the hub's library does not look into what it has
+    names = ' '.join(map(str, blobs))
+    return f'Delete {names}; the next start fetches it again.'
+  return (
+    'Fetch or convert again what is damaged; chatjax models remove'
+    f' {item.id} makes room for it.'
+  )
 
 
 def _weights(

@@ -109,6 +109,8 @@ def locate(
       accept_license=accept_license,
       progress=lambda done, total, label: progress(FETCHING, done, total),
     )
+    # For `chatjax models verify`, which names the tensor that has changed.
+    digest_lib.of_files(path.parent, (path.name,), home)
     return Located(id=model, path=path, digest=entry.source.sha256, entry=entry)
   if is_path(model):
     path = _absolute(model)

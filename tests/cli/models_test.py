@@ -1,7 +1,11 @@
 """`chatjax models ...` and `chatjax convert` on tiny models."""
 
+import dataclasses
+import hashlib
 import sys
 
+import gguf
+import numpy as np
 import pytest
 
 from chatjax.ckpt import hub
@@ -115,6 +119,50 @@ def test_a_flipped_byte_of_a_converted_form_is_named(folder, run, home):
   assert code == 1
   assert str(data) in line
   assert 'in parameter ' in line
+
+
+def test_a_flipped_byte_of_a_model_by_name_is_named(run, home, monkeypatch):
+  entry = registry.get(registry.DEFAULT)
+  path = home / 'weights' / 'm.gguf'
+  path.parent.mkdir(parents=True)
+  writer = gguf.GGUFWriter(path, 'llama')
+  writer.add_tensor('first', np.ones(64, np.float32))
+  writer.add_tensor('last', np.ones(64, np.float32))
+  writer.write_header_to_file()
+  writer.write_kv_data_to_file()
+  writer.write_tensors_to_file()
+  writer.close()
+  source = dataclasses.replace(
+    entry.source, filename=path.name, size=path.stat().st_size,
+    sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+  )  # fmt: skip
+  entry = dataclasses.replace(entry, source=source)
+  monkeypatch.setattr(registry, 'REGISTRY', {entry.id: entry})
+  locate.locate(entry.id)
+  assert run('models', 'verify', entry.id)[0] == 0
+  flip(path, -1)
+  code, out, _ = run('models', 'verify', entry.id)
+  assert code == 1
+  assert f'{path} was changed or damaged in tensor last' in out
+
+
+def test_what_the_hub_gave_is_to_be_deleted(run, home, tmp_path):
+  """Its library would not look into it again."""
+  repo = tmp_path / 'cache/models--owner--name'
+  snapshot = repo / 'snapshots' / ('a' * 40)
+  hub_folder.write(snapshot)
+  (repo / 'refs').mkdir()
+  (repo / 'refs/main').write_text('a' * 40)
+  (repo / 'blobs').mkdir()
+  data = (snapshot / 'model.safetensors').read_bytes()
+  blob = repo / 'blobs' / hashlib.sha256(data).hexdigest()
+  (snapshot / 'model.safetensors').rename(blob)
+  (snapshot / 'model.safetensors').symlink_to(blob)
+  assert run('models', 'verify', 'owner/name')[0] == 0
+  flip(blob, -1)
+  code, out, _ = run('models', 'verify', 'owner/name')
+  assert code == 1
+  assert f'Delete {blob}; the next start fetches it again.' in out
 
 
 def test_a_missing_shard_is_named(folder, run):
