@@ -257,7 +257,8 @@ class Engine:
       self.error = e
       self._fail_open(EngineDead('The engine failed.'))
       if self._leader is not None:
-        self._leader.fail('The engine failed.')
+        # A call that failed may be the first sign of a process that is lost.
+        self._leader.fail('The engine failed.', patience_s=group_lib.BEAT_S)
 
   def _wait_for_work(self) -> bool:
     """Runs commands; blocks while there is nothing to do."""

@@ -1,9 +1,9 @@
 """The processes that run one engine together, and who is still there.
 
 Process 0 leads: it tells the others each call, over a connection of its own
-with each of them. A process that is killed closes its connection, one that
-hangs falls silent; either ends all others, because the devices of a mesh wait
-for one another for ever.
+with each of them. A process that is killed closes its connection; one that was
+stopped, or whose machine is lost, falls silent. Either ends all others, because
+the devices of a mesh wait for one another for ever.
 """
 
 from __future__ import annotations
@@ -154,8 +154,15 @@ class Leader:
     for link in self._links:
       link.put(message)
 
-  def fail(self, reason: str) -> NoReturn:
-    """Ends this process with a sentence, and the others by that."""
+  def fail(self, reason: str, *, patience_s: float = 0) -> NoReturn:
+    """Ends this process with a sentence, and the others by that.
+
+    Args:
+      reason: why.
+      patience_s: a process that turns out to be lost within this time is the
+        reason instead.
+    """
+    time.sleep(patience_s)
     with self._is_failing:  # held until the end: one reason is enough
       error = GroupError(
         f'{reason} The devices of a mesh cannot go on without one another; this'

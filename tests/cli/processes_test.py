@@ -1,6 +1,9 @@
 """Two processes with two devices each serve one model."""
 
+from concurrent import futures
+import contextlib
 import dataclasses
+import http.client
 import json
 import os
 import re
@@ -155,6 +158,31 @@ def test_two_processes_answer_as_one_until_one_is_killed(
   assert seen == 503
   assert served.leader.wait(WITHIN_S) == 1
   assert time.monotonic() - killed < WITHIN_S
+  *_, last = served.stderr(0).splitlines()
+  assert last.startswith('chatjax: Process 1 closed its connection')
+
+
+@pytest.mark.slow
+def test_a_process_killed_amid_requests_is_named(served):
+  def ask_on():
+    with contextlib.suppress(OSError, http.client.HTTPException):
+      while True:
+        status, answer = served.ask(
+          '/v1/chat/completions', {'model': 'tiny-model', **fields(1)}
+        )
+        if status != 200:
+          return status, answer['error']['message']
+    return None
+
+  with futures.ThreadPoolExecutor(4) as pool:
+    asked = [pool.submit(ask_on) for _ in range(4)]
+    time.sleep(1)
+    assert not any(one.done() for one in asked)
+    served.follower.kill()
+    assert served.leader.wait(WITHIN_S) == 1
+    told = [one.result() for one in asked]
+  assert any(told)
+  assert {status for status, _ in filter(None, told)} <= {500, 503}
   *_, last = served.stderr(0).splitlines()
   assert last.startswith('chatjax: Process 1 closed its connection')
 
