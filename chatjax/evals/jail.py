@@ -54,7 +54,15 @@ _REFUSED_CALLS = {
     'futimesat': (261, None), 'utimensat': (280, 88),
     'fchmodat2': (452, 452), 'setxattr': (188, 5), 'lsetxattr': (189, 6),
     'fsetxattr': (190, 7),
+    # Landlock before its version 3 knows no truncation. They are refused on
+    # every kernel, so that an answer has the same score on all.
+    'truncate': (76, 45), 'openat2': (437, 437),
 }  # fmt: skip
+# Name: (number on x86_64, on aarch64), and where its flags lie in what a filter
+# reads. Opening cuts a file off (O_TRUNC) without the right to write if it is
+# not opened for writing, which that Landlock does not see either.
+_OPENING_CALLS = {'open': ((2, None), 24), 'openat': ((257, 56), 32)}
+_TRUNCATION_KNOWN = 3
 _EPERM = 1
 _MAX_TOLD = 300
 
@@ -90,10 +98,14 @@ def _drop_capabilities() -> None:
     raise OSError(code, os.strerror(code))
 
 
-def _close_files(folder: str) -> None:
-  """Lets Landlock refuse whatever would change a file outside of a folder."""
+def _close_files(folder: str) -> int:
+  """Lets Landlock refuse whatever would change a file outside of a folder.
+
+  Returns: the version of its rights that were taken.
+  """
   version = _call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
-  rights = _WRITE_RIGHTS[max(v for v in _WRITE_RIGHTS if v <= version)]
+  version = max(known for known in _WRITE_RIGHTS if known <= version)
+  rights = _WRITE_RIGHTS[version]
   handled = struct.pack('=Q', rights)
   rules = _call(
     _CREATE_RULESET, handled, ctypes.c_size_t(len(handled)), ctypes.c_uint32(0)
@@ -104,6 +116,7 @@ def _close_files(folder: str) -> None:
   _call(_RESTRICT_SELF, ctypes.c_int(rules), ctypes.c_uint32(0))
   os.close(inside)
   os.close(rules)
+  return version
 
 
 def _filter(machine: str) -> bytes:
@@ -116,18 +129,33 @@ def _filter(machine: str) -> bytes:
     return struct.pack('=HBBI', code, if_true, if_false, value)
 
   load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06
+  has_any, keep_bits = 0x45, 0x54
   refuse, allow = 0x00050000 | _EPERM, 0x7FFF0000
+  opening = []
+  for rows, place in _OPENING_CALLS.values():
+    if rows[column] is not None:
+      opening += [
+        step(equal, 0, 7, rows[column]),
+        step(load, 0, 0, place),
+        step(has_any, 0, 3, os.O_TRUNC),
+        step(keep_bits, 0, 0, os.O_ACCMODE),
+        step(equal, 1, 0, os.O_WRONLY),
+        step(equal, 0, 1, os.O_RDWR),
+        step(give, 0, 0, allow),
+        step(give, 0, 0, refuse),
+      ]
   steps = [
     step(load, 0, 0, 4),
     step(equal, 1, 0, _AUDIT_ARCH[machine]),
     step(give, 0, 0, refuse),
     step(load, 0, 0, 0),
     # x86_64 has all calls a second time from there on.
-    step(at_least, len(numbers) + 1, 0, 0x40000000),
+    step(at_least, len(numbers) + len(opening) + 1, 0, 0x40000000),
   ]
   for index, number in enumerate(numbers):
-    steps.append(step(equal, len(numbers) - index, 0, number))
-  steps += [step(give, 0, 0, allow), step(give, 0, 0, refuse)]
+    away = len(numbers) - index + len(opening)
+    steps.append(step(equal, away, 0, number))
+  steps += [*opening, step(give, 0, 0, allow), step(give, 0, 0, refuse)]
   return b''.join(steps)
 
 
@@ -145,9 +173,15 @@ def _lock_up(job: dict) -> list[str]:
   done = ['limits']
   if sys.platform != 'linux':
     return done
+  version = None
+
+  def close_files():
+    nonlocal version
+    version = _close_files(os.getcwd())
+
   for name, close in (
     ('capabilities', _drop_capabilities),
-    ('files', lambda: _close_files(os.getcwd())),
+    ('files', close_files),
     ('calls', _close_calls),
   ):
     try:
@@ -157,6 +191,8 @@ def _lock_up(job: dict) -> list[str]:
     except (OSError, ValueError, AttributeError):
       continue  # a kernel without it, or one that forbids it
     done.append(name)
+  if 'files' in done and 'calls' not in done and version < _TRUNCATION_KNOWN:
+    done.remove('files')  # what others wrote could still be cut off
   return done
 
 

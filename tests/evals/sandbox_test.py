@@ -110,6 +110,50 @@ def test_nothing_outside_of_its_folder_changes(tmp_path):
   assert kept.read_text() == 'as it was'
 
 
+def first_landlock(monkeypatch, tmp_path, *, has_seccomp=True):
+  """Takes the jail for one on a kernel whose Landlock has version 1."""
+  text = pathlib.Path(sandbox._JAIL).read_text()
+  changes = [(', 2: 0x3FF2, 3: 0x7FF2, 5: 0xFFF2}', '}')]
+  if not has_seccomp:
+    changes.append(("('calls', _close_calls)", "('calls', lambda: os.seccomp)"))
+  for old, new in changes:
+    assert text.count(old) == 1
+    text = text.replace(old, new)
+  (tmp_path / 'jail.py').write_text(text)
+  monkeypatch.setattr(sandbox, '_JAIL', tmp_path / 'jail.py')
+
+
+@pytest.mark.skipif(not IS_LINUX, reason='Landlock and seccomp are Linux')
+@pytest.mark.parametrize('flags', ['os.O_RDONLY', 'os.O_ACCMODE'])
+def test_the_first_landlock_lets_no_file_be_cut_off(
+  tmp_path, monkeypatch, flags
+):
+  first_landlock(monkeypatch, tmp_path)
+  kept = tmp_path / 'kept'
+  kept.write_text('as it was')
+  for program in (
+    f'import os; os.truncate({str(kept)!r}, 0)',
+    f'import os; os.open({str(kept)!r}, os.O_TRUNC | {flags})',
+    f'open({str(kept)!r}, "w")',
+  ):
+    verdict = sandbox.run(program)
+    assert verdict.layers == sandbox.LAYERS
+    assert kept.read_text() == 'as it was', program
+    assert verdict.error.startswith('PermissionError'), program
+  own = (
+    'with open("a", "w") as file: file.write("abc"); file.truncate(1)\n'
+    'assert open("a").read() == "a"\nopen("a", "r+").truncate(0)\n'
+    'open("a", "w+").close()\nassert open("a").read() == ""'
+  )
+  assert sandbox.run(own).error is None
+
+
+@pytest.mark.skipif(not IS_LINUX, reason='Landlock and seccomp are Linux')
+def test_files_that_could_be_cut_off_are_no_layer(tmp_path, monkeypatch):
+  first_landlock(monkeypatch, tmp_path, has_seccomp=False)
+  assert sandbox.run('').layers == ('limits', 'capabilities')
+
+
 def test_its_folder_is_empty_its_own_and_removed():
   program = (
     'import os\nassert os.listdir() == []\nopen("a", "w").write("x")\n'
