@@ -15,11 +15,18 @@ import sys
 import tempfile
 import time
 
+from chatjax import types
+
 _JAIL = pathlib.Path(__file__).with_name('jail.py')
 # All there are; see `jail`.
 LAYERS = ('limits', 'capabilities', 'files', 'calls')
 _MAX_TOLD_BYTES = 8192
 _START_S = 20.0  # an interpreter starts, on a busy machine too
+_STARTS = 3
+
+
+class SandboxError(types.ChatjaxError):
+  """The sandbox itself failed, which says nothing of a program."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,8 +83,24 @@ def run(program: str, limits: Limits | None = None) -> Verdict:
   It has an empty folder that is removed afterwards, no standard streams and no
   environment; `jail` says what it may not do. A program that ends itself before
   its last line has not passed.
+
+  Raises:
+    SandboxError: no process would start, several times over.
   """
   limits = limits or Limits()
+  for _ in range(_STARTS):
+    verdict = _try(program, limits)
+    if verdict is not None:
+      return verdict
+  raise SandboxError(
+    f'The sandbox for programs of the model did not start {_STARTS} times, for'
+    f' which it has {_START_S:g} s each; free memory or processors of this'
+    ' machine, and give the same command again.'
+  )
+
+
+def _try(program: str, limits: Limits) -> Verdict | None:
+  """Runs a program, or None: it was not begun."""
   nonce = secrets.token_hex(16)
   job = json.dumps({
     'program': program, 'nonce': nonce, 'limits': limits.as_resources(),
@@ -107,7 +130,7 @@ def run(program: str, limits: Limits | None = None) -> Verdict:
       _end(process)
       os.close(told)
   if first is None:
-    return Verdict(error='it did not start', layers=())
+    return None  # the program has had no say yet
   layers = tuple(first['layers'])
   if last is None or last.get('nonce') != nonce:
     return Verdict(error=_ended(code, limits), layers=layers)

@@ -17,6 +17,7 @@ from chatjax.evals import items as items_lib
 from chatjax.evals import model as model_lib
 from chatjax.evals import plan as plan_lib
 from chatjax.evals import replay as replay_lib
+from chatjax.evals import sandbox
 from chatjax.evals import summary
 from chatjax.store import manifest as manifest_lib
 from chatjax.testing import byte_tokenizer
@@ -245,6 +246,22 @@ def test_a_dead_engine_is_no_wrong_answer(tmp_path):
   kept = folder_lib.records(tmp_path / 'out' / folder_lib.PARTIAL)
   assert len(kept) < len(tasks.DRAWN)
   assert not any('error' in record for record in kept)
+
+
+def test_a_sandbox_that_does_not_start_is_no_wrong_answer(
+  tmp_path, monkeypatch
+):
+  path, item = tmp_path / 'out', tasks.ITEMS[5:]
+  layers = sandbox.run('').layers
+  with monkeypatch.context() as patch:
+    empty = sandbox.Verdict(error=None, layers=layers)
+    tried = lambda program, limits: None if program else empty
+    patch.setattr(sandbox, '_try', tried)
+    with pytest.raises(sandbox.SandboxError, match='give the same command'):
+      tasks.run(tasks.says('x = 7'), path, item)
+  assert folder_lib.records(path / folder_lib.PARTIAL) == []
+  found = tasks.run(tasks.says('x = 7'), path, item)
+  assert figures(found) == {('code', 'pass@1'): 1.0}
 
 
 def test_a_folder_is_of_one_run(tmp_path):

@@ -187,3 +187,36 @@ def test_no_file_of_the_caller_is_open_in_it(tmp_path):
       '\n  assert "mine" not in names'
     )
     assert sandbox.run(program).has_passed
+
+
+def starts(monkeypatch, tmp_path, *, failing):
+  """Takes the jail for one whose first starts fail; tells how many it had."""
+  count = tmp_path / 'count'
+  count.touch()
+  text = pathlib.Path(sandbox._JAIL).read_text()
+  first = (
+    f'file = open({str(count)!r}, "a"); file.write("x"); file.close()\n'
+    f'if len(open({str(count)!r}).read()) <= {failing}: raise SystemExit\n'
+  )
+  (tmp_path / 'jail.py').write_text(first + text)
+  monkeypatch.setattr(sandbox, '_JAIL', tmp_path / 'jail.py')
+  return lambda: len(count.read_text())
+
+
+def test_a_start_that_fails_is_made_again(monkeypatch, tmp_path):
+  made = starts(monkeypatch, tmp_path, failing=2)
+  assert sandbox.run('assert 1 == 1').has_passed
+  assert made() == 3
+
+
+def test_without_a_start_nothing_is_marked(monkeypatch, tmp_path):
+  made = starts(monkeypatch, tmp_path, failing=99)
+  with pytest.raises(sandbox.SandboxError, match='did not start 3 times'):
+    sandbox.run('')
+  assert made() == 3
+
+
+def test_a_start_that_takes_too_long_is_no_wrong_program(monkeypatch):
+  monkeypatch.setattr(sandbox, '_START_S', 0.0)
+  with pytest.raises(sandbox.SandboxError, match='for which it has 0 s each'):
+    sandbox.run('')
