@@ -82,7 +82,8 @@ def run(program: str, limits: Limits | None = None) -> Verdict:
 
   It has an empty folder that is removed afterwards, no standard streams and no
   environment; `jail` says what it may not do. A program that ends itself before
-  its last line has not passed.
+  its last line has not passed, unless it was made to deceive: it runs in the
+  process that tells its end, so it could find out how that is told.
 
   Raises:
     SandboxError: no process would start, several times over.
