@@ -10,6 +10,7 @@ from typing import Any
 from chatjax import types
 from chatjax.evals import fences
 from chatjax.evals import fields as fields_lib
+from chatjax.evals import limited
 from chatjax.evals import marks
 
 _NOTHING = object()
@@ -30,16 +31,20 @@ class JsonAnswer:
   expected: Mapping[str, Any]
 
   def mark(self, text: str) -> marks.Mark:
+    text = fences.first_block(text) or text
     try:
-      value = json.loads(
-        fences.first_block(text) or text, parse_constant=_refuse
-      )
+      value = _value(text)
     except (ValueError, RecursionError) as error:
       return _wrong(f'no JSON: {error}')
     if self.schema is not None:
-      validator = _validator(self.schema)
-      for error in validator.iter_errors(value):
-        return _wrong(f'schema, at {error.json_path}: {error.message}')
+      try:
+        error = limited.call(_schema_error, self.schema, text)
+      except limited.TooLong:
+        return _wrong(marks.TOO_LONG)
+      except RecursionError:
+        error = 'nested too deep'
+      if error is not None:
+        return _wrong(f'schema, {error}')
     if self.answer is not _NOTHING and not equal(value, self.answer):
       return _wrong('another value')
     for name, wanted in self.expected.items():
@@ -74,6 +79,17 @@ def equal(one: Any, other: Any) -> bool:
   if isinstance(one, list) and isinstance(other, list):
     return len(one) == len(other) and all(map(equal, one, other))
   return one == other
+
+
+def _value(text: str) -> Any:
+  return json.loads(text, parse_constant=_refuse)
+
+
+def _schema_error(schema: Mapping[str, Any], text: str) -> str | None:
+  """What a JSON text has against a schema, if anything."""
+  for error in _validator(schema).iter_errors(_value(text)):
+    return f'at {error.json_path}: {error.message}'
+  return None
 
 
 def _validator(schema: Mapping[str, Any]):

@@ -26,3 +26,5 @@ class Grader(Protocol):
 
 
 RIGHT = Mark(score=1.0)
+# Where a pattern may take more time than there is.
+TOO_LONG = 'marking it took too long: the pattern backtracks without end'

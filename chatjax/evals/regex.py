@@ -6,6 +6,7 @@ import dataclasses
 import re
 
 from chatjax.evals import fields as fields_lib
+from chatjax.evals import limited
 from chatjax.evals import marks
 from chatjax.evals import normalize
 
@@ -25,13 +26,16 @@ class Regex:
   normalize: str
 
   def mark(self, text: str) -> marks.Mark:
-    found = list(self.pattern.finditer(text))
-    if not found:
+    try:
+      found = limited.call(_last, self.pattern.pattern, text)
+    except limited.TooLong:
+      return marks.Mark(score=0.0, detail=marks.TOO_LONG)
+    if found is None:
       return marks.Mark(score=0.0, detail='the pattern is not there')
     if self.answer is None:
       return marks.RIGHT
     plain = normalize.NORMALIZATIONS[self.normalize]
-    said = plain(found[-1][1] or '')
+    said = plain(found)
     if said == plain(self.answer):
       return marks.RIGHT
     return marks.Mark(score=0.0, detail=f'it is {said[:80]!r}')
@@ -50,3 +54,11 @@ def read(fields: fields_lib.Fields) -> Regex:
     answer=answer,
     normalize=fields.one_of('normalize', normalize.NORMALIZATIONS, 'strip'),
   )
+
+
+def _last(pattern: str, text: str) -> str | None:
+  """The first group (or '') where a pattern matches last; None is nowhere."""
+  group = None
+  for match in re.finditer(pattern, text):
+    group = (match[1] if match.re.groups else None) or ''
+  return group

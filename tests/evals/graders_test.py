@@ -1,5 +1,8 @@
 """What an answer is worth, kind by kind."""
 
+import threading
+import time
+
 import pytest
 
 from chatjax.evals import choice
@@ -8,6 +11,7 @@ from chatjax.evals import fences
 from chatjax.evals import fields
 from chatjax.evals import humaneval
 from chatjax.evals import items
+from chatjax.evals import limited
 
 
 def grader(kind, **record):
@@ -41,6 +45,49 @@ def test_patterns():
   assert one.mark('#### 3 no, #### 1200.0').score == 1
   assert one.mark('#### 1200 no, #### 3').detail == "it is '3'"
   assert one.mark('1200').detail == 'the pattern is not there'
+
+
+BACKTRACKS = r'(a+)+$'
+LONG = 'a' * 60 + 'b'
+
+
+@pytest.fixture
+def quick(monkeypatch):
+  """Marks with little time, in a process of this test."""
+  worker = limited.Worker(0.5)
+  monkeypatch.setattr(limited, '_shared', worker)
+  yield worker
+  worker.close()
+
+
+@pytest.mark.parametrize(
+  ('kind', 'fields', 'text'),
+  [
+    ('regex', {'pattern': BACKTRACKS}, LONG),
+    ('json', {'schema': {'pattern': BACKTRACKS}}, f'"{LONG}"'),
+    ('json', {'schema': {'patternProperties': {BACKTRACKS: False}}},
+     f'{{"{LONG}": 1}}'),
+  ],
+)  # fmt: skip
+def test_a_pattern_without_end_is_wrong_and_keeps_nobody(
+  quick, kind, fields, text
+):
+  one = grader(kind, **fields)
+  marked = []
+  thread = threading.Thread(target=lambda: marked.append(one.mark(text)))
+  thread.daemon = True
+  thread.start()
+  ticks = 0
+  while thread.is_alive() and ticks < 600:
+    time.sleep(0.1)  # other threads go on meanwhile
+    ticks += 1
+  (mark,) = marked
+  assert mark.score == 0
+  assert 'took too long' in mark.detail
+  assert ticks > 2
+  # Whatever comes next is marked as ever.
+  assert grader('regex', pattern='b$').mark(LONG).score == 1
+  assert one.mark(text) == mark
 
 
 SCHEMA = {
@@ -142,3 +189,11 @@ def test_how_humaneval_is_asked():
   )
   assert problem.question.endswith(f'\n\n```python\n{PROMPT}```')
   assert problem.question.startswith('Complete this Python function.')
+
+
+DEEP = {'$ref': '#/$defs/a', '$defs': {'a': {'$ref': '#/$defs/a'}}}
+
+
+def test_a_schema_without_end_is_wrong():
+  mark = grader('json', schema=DEEP).mark('1')
+  assert (mark.score, mark.detail) == (0, 'schema, nested too deep')
