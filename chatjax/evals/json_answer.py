@@ -14,6 +14,7 @@ from chatjax.evals import limited
 from chatjax.evals import marks
 
 _NOTHING = object()
+_REFERENCES = ('$ref', '$dynamicRef')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,25 +94,86 @@ def _schema_error(schema: Mapping[str, Any], text: str) -> str | None:
 
 
 def _validator(schema: Mapping[str, Any]):
-  return _jsonschema().validators.validator_for(schema)(schema)
+  package = _jsonschema()
+  # Here as well; it comes with jsonschema.
+  import referencing
+
+  # One that fetches nothing; jsonschema's own would open addresses.
+  return package.validators.validator_for(schema)(
+    schema, registry=referencing.Registry()
+  )
 
 
 def _check_schema(schema: Mapping[str, Any], fields: fields_lib.Fields) -> None:
   package = _jsonschema()
+  kind = package.validators.validator_for(schema)
   try:
-    package.validators.validator_for(schema).check_schema(schema)
+    kind.check_schema(schema)
+    _check_references(schema, kind)
   except package.SchemaError as error:
     raise fields.wrong('schema', f'a JSON schema ({error.message})') from None
+  except _ReferenceError as error:
+    raise fields.wrong(
+      'schema',
+      f'a JSON schema whose references are found in itself ({error})',
+    ) from None
+
+
+class _ReferenceError(Exception):
+  """A reference of a schema to what is not there."""
+
+
+def _check_references(schema: Mapping[str, Any], kind: Any) -> None:
+  """Looks up all references of a schema that validation may meet.
+
+  Args:
+    schema: is valid.
+    kind: jsonschema's class for it.
+  """
+  import jsonschema_specifications
+  import referencing.exceptions
+  import referencing.jsonschema
+
+  specification = referencing.jsonschema.specification_with(
+    kind.ID_OF(kind.META_SCHEMA)
+  )
+  root = specification.create_resource(schema)
+  # The standard's own schemas are there without the net.
+  registry = jsonschema_specifications.REGISTRY
+  left, seen = [(root, registry.resolver_with_root(root))], set()
+  while left:
+    resource, resolver = left.pop()
+    contents = resource.contents
+    if id(contents) in seen or not isinstance(contents, dict):
+      continue
+    seen.add(id(contents))
+    for name in _REFERENCES:
+      reference = contents.get(name)
+      if not isinstance(reference, str):
+        continue
+      try:
+        found = resolver.lookup(reference)
+      except (referencing.exceptions.Unresolvable, ValueError):
+        raise _ReferenceError(f'{reference!r} is not') from None
+      if not isinstance(found.contents, dict | bool):
+        raise _ReferenceError(f'{reference!r} is no schema')
+      kind.check_schema(found.contents)
+      target = specification.create_resource(found.contents)
+      left.append((target, found.resolver))
+    for one in resource.subresources():
+      left.append((one, resolver.in_subresource(one)))
 
 
 def _jsonschema():
   # Here, not above: it is there only with the extra.
   try:
     import jsonschema
+    import jsonschema_specifications  # noqa: F401 - these two come with it
+    import referencing  # noqa: F401
   except ImportError:
     raise types.ChatjaxError(
-      'Checking answers against a schema needs the package jsonschema: pip'
-      ' install jsonschema.'
+      'Checking answers against a schema needs the package jsonschema, 4.18 or'
+      " later: pip install 'jsonschema>=4.18'."
     ) from None
   return jsonschema
 

@@ -197,3 +197,55 @@ DEEP = {'$ref': '#/$defs/a', '$defs': {'a': {'$ref': '#/$defs/a'}}}
 def test_a_schema_without_end_is_wrong():
   mark = grader('json', schema=DEEP).mark('1')
   assert (mark.score, mark.detail) == (0, 'schema, nested too deep')
+
+
+URL = 'http://127.0.0.1:9/schema.json'
+
+
+@pytest.mark.parametrize(
+  ('schema', 'told'),
+  [
+    ({'$ref': '#/$defs/x'}, "'#/$defs/x' is not"),
+    ({'items': {'$ref': URL}}, f"'{URL}' is not"),
+    ({'$ref': '#nowhere'}, "'#nowhere' is not"),
+    ({'$dynamicRef': '#nowhere'}, "'#nowhere' is not"),
+    ({'$ref': '#/required', 'required': ['a']}, "'#/required' is no schema"),
+    # Only what is referred to leads there.
+    ({'$ref': '#/more/0', 'more': [{'not': {'$ref': '#/$defs/y'}}]},
+     "'#/$defs/y' is not"),
+    ({'$ref': '#/more', 'more': {'type': 'wrong'}}, "'wrong' is not valid"),
+    ({'$schema': 'http://json-schema.org/draft-07/schema#',
+      'definitions': {'a': {}}, '$ref': '#/definitions/b'},
+     "'#/definitions/b' is not"),
+  ],
+)  # fmt: skip
+def test_references_that_lead_nowhere_are_told_at_once(schema, told):
+  with pytest.raises(fields.TaskError) as caught:
+    grader('json', schema=schema)
+  assert "here: the field 'schema' is" in str(caught.value)
+  assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  'schema',
+  [
+    {'$ref': '#/$defs/n', '$defs': {'n': {'type': 'integer'}}},
+    {'$ref': '#/definitions/n', 'definitions': {'n': {'type': 'integer'}}},
+    {'$ref': '#n', '$defs': {'a': {'$anchor': 'n', 'type': 'integer'}}},
+    {'$id': 'http://a.example/b', '$ref': 'n',
+     '$defs': {'a': {'$id': 'n', 'type': 'integer'}}},
+    {'$ref': '#/properties/%24ref',
+     'properties': {'$ref': {'type': 'integer'}}},
+    {'type': 'integer', 'not': {'const': {'$ref': '#/nowhere'}}},
+    {'type': 'integer', 'not': {
+        '$ref': 'http://json-schema.org/draft-07/schema#'}},
+    {'$schema': 'http://json-schema.org/draft-04/schema#', 'id': 'urn:a',
+     'definitions': {'a': {'$ref': '#/definitions/n'},
+                     'n': {'type': 'integer'}},
+     'allOf': [{'$ref': '#/definitions/a'}]},
+  ],
+)  # fmt: skip
+def test_references_within_a_schema(schema):
+  one = grader('json', schema=schema)
+  assert one.mark('4').score == 1
+  assert one.mark('"4"').score == 0
