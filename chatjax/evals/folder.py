@@ -22,7 +22,6 @@ from chatjax import types
 from chatjax.store import manifest as manifest_lib
 
 RESULTS, PARTIAL = 'results.jsonl', 'results.partial.jsonl'
-REPORTS = ('report.md', 'report.html')
 _LOCK = '.lock'
 
 Record = Mapping[str, Any]
@@ -47,6 +46,7 @@ class Folder:
   def __init__(self, path: pathlib.Path, manifest: manifest_lib.Manifest):
     self.path = path
     self.manifest = manifest
+    self._is_finished = False
     try:
       path.mkdir(parents=True, exist_ok=True)
       self._lock = open(path / _LOCK, 'ab')  # noqa: SIM115 - held until close
@@ -74,7 +74,9 @@ class Folder:
   def done(self) -> dict[str, Record]:
     """The records that are there already, by their keys."""
     found = {}
-    for name in (RESULTS, PARTIAL):
+    # What a finished run left beside its results is no part of them.
+    names = (RESULTS,) if self._is_finished else (RESULTS, PARTIAL)
+    for name in names:
       for record in records(self.path / name):
         found[record['key']] = record
     return found
@@ -133,7 +135,7 @@ class Folder:
       ) from None
 
   def _check(self) -> None:
-    """Goes on only in a folder of the same run."""
+    """Goes on only in a folder of the same run, as that run left it."""
     name = self.path / manifest_lib.NAME
     if not name.exists():
       if (self.path / RESULTS).exists() or (self.path / PARTIAL).exists():
@@ -146,12 +148,16 @@ class Folder:
       except OSError as error:
         raise _cannot(self.path, error) from None
       return
-    differing = manifest_lib.read(self.path).differences(self.manifest)
+    there = manifest_lib.read(self.path)
+    differing = there.differences(self.manifest)
     if differing:
       raise FolderError(
         f'{self.path} holds another run, which differs in'
         f' {", ".join(differing)}; choose another --output.'
       )
+    if there.is_complete and (self.path / RESULTS).exists():
+      _check_results(self.path, there)
+      self._is_finished = True
 
   def _open(self):
     """The file of records, without a line that a kill has torn."""
@@ -203,6 +209,12 @@ def read(
     raise FolderError(
       f'{path} is unfinished; give the same chatjax eval command to finish it.'
     )
+  _check_results(path, manifest)
+  return manifest, records(path / RESULTS)
+
+
+def _check_results(path: pathlib.Path, manifest: manifest_lib.Manifest) -> None:
+  """Raises FolderError if the results are not those of the manifest."""
   try:
     found = manifest_lib.digest_file(path / RESULTS)
   except OSError as error:
@@ -211,8 +223,8 @@ def read(
     raise FolderError(
       f'{path / RESULTS} was changed since it was made: its sha256 is'
       f' {found["sha256"]}, not {manifest.results[RESULTS]["sha256"]}.'
+      ' Put it back, or remove it to have everything asked again.'
     )
-  return manifest, records(path / RESULTS)
 
 
 def _cannot(

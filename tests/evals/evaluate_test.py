@@ -330,6 +330,28 @@ def test_changed_results_are_found(tmp_path):
     folder_lib.read(tmp_path)
 
 
+def test_changed_results_are_not_taken_for_those_of_the_run(tmp_path):
+  path = tmp_path / 'out'
+  tasks.run(tasks.says('6'), path)
+  whole = contents(path)
+  results = path / folder_lib.RESULTS
+  wrong, right = b'"scores": {"match": 0.0}', b'"scores": {"match": 1.0}'
+  assert wrong in whole[folder_lib.RESULTS]
+  changed = whole[folder_lib.RESULTS].replace(wrong, right)
+  results.write_bytes(changed)
+  with pytest.raises(folder_lib.FolderError, match='was changed'):
+    tasks.run(tasks.says('6'), path)
+  assert contents(path) == {**whole, folder_lib.RESULTS: changed}
+  # Nor are records beside those of a finished run.
+  results.write_bytes(whole[folder_lib.RESULTS])
+  (path / folder_lib.PARTIAL).write_bytes(changed)
+  tasks.run(tasks.says('6'), path)
+  assert contents(path) == whole
+  results.unlink()
+  tasks.run(tasks.says('6'), path)
+  assert contents(path) == whole
+
+
 def test_scores_are_those_of_the_model(tiny, tmp_path):
   tasks.run(tiny, tmp_path / 'out', tasks.ITEMS[:2])
   _, (plain, asked) = folder_lib.read(tmp_path / 'out')
