@@ -37,12 +37,14 @@ class Report:
 
   Attributes:
     num_tokens: drawn again.
+    texts: of the choices, as they were drawn again.
     difference: None if all tokens and all bits are the same.
     changed_parts: of the fingerprint: name -> (then, now).
     is_same_prompt: whether the messages still render to the same tokens.
   """
 
   num_tokens: int
+  texts: tuple[str, ...]
   difference: Difference | None
   changed_parts: dict[str, tuple[str | None, str | None]]
   is_same_prompt: bool
@@ -81,6 +83,7 @@ def replay(
   result = session.start(request, prompt=prompt).result()
   return Report(
     num_tokens=sum(len(choice.token_ids) for choice in result.choices),
+    texts=tuple(choice.text for choice in result.choices),
     difference=_difference(provenance, result),
     changed_parts=changed(
       provenance.parts, records.plain(session.engine.fingerprint_parts)

@@ -59,7 +59,7 @@ def _evaluate(
 ) -> summary_lib.Summary:
   console = console_lib.Console(stderr=True)
   if items_lib.CODE in items_lib.kinds(task.items):
-    _warn(console)
+    warn_of_sandbox(console)
   session = loading.load(config, accept_license=asked.accept_license)
   try:
     with _bar(console) as bar:
@@ -86,7 +86,7 @@ def _bar(console: console_lib.Console) -> rich_progress.Progress:
   )
 
 
-def _warn(console: console_lib.Console) -> None:
+def warn_of_sandbox(console: console_lib.Console) -> None:
   """Says what this system cannot keep the programs of a model from."""
   layers = sandbox.run('').layers
   if missing := [name for name in sandbox.LAYERS if name not in layers]:

@@ -9,9 +9,11 @@ from absl import flags
 from rich import console as console_lib
 
 from chatjax import config as config_lib
+from chatjax.cli import eval_run
 from chatjax.cli import loading
 from chatjax.cli import options
 from chatjax.evals import folder as folder_lib
+from chatjax.evals import items as items_lib
 from chatjax.evals import replay as replay_lib
 from chatjax.store import manifest as manifest_lib
 
@@ -23,11 +25,14 @@ def run(values: flags.FlagValues, path: pathlib.Path) -> replay_lib.Report:
   """Asks again, as the manifest says it was asked, unless flags say other."""
   manifest, records = folder_lib.read(path)
   config = options.config(values, recorded(manifest))
+  console = console_lib.Console(stderr=True)
+  if any(record['kind'] == items_lib.CODE for record in records):
+    eval_run.warn_of_sandbox(console)
   session = loading.load(config, accept_license=values['accept_license'].value)
   # Here, not above: it brings jax, and bad input is answered without.
   from chatjax.evals import model as model_lib
 
-  status = console_lib.Console(stderr=True).status('asking again')
+  status = console.status('asking again')
   try:
     with status:
       return replay_lib.replay(
@@ -59,7 +64,7 @@ def describe(report: replay_lib.Report) -> str:
   if report.is_identical:
     lines.append(
       f'identical: {report.items} items, {report.tokens} tokens and their'
-      ' log-probabilities, bit for bit.'
+      ' log-probabilities, bit for bit, and the same scores.'
     )
   else:
     lines.append(f'different: {len(report.different)} of {report.items} items.')

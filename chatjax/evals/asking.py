@@ -90,15 +90,16 @@ def _score(
   scored = model.score(
     grader.choices, prompt=item.prompt, messages=item.messages
   )
+  return {'asked': [scored.asked], **marked_choices(grader, scored.totals)}
+
+
+def marked_choices(grader: choice.Choice, totals: Sequence[float]) -> Record:
+  """What a record tells of choices: of `samples` and `scores`."""
   samples = [
     {'text': text, 'logprob': total}
-    for text, total in zip(grader.choices, scored.totals, strict=True)
+    for text, total in zip(grader.choices, totals, strict=True)
   ]
-  return {
-    'asked': [scored.asked],
-    'samples': samples,
-    'scores': grader.scores(scored.totals),
-  }
+  return {'samples': samples, 'scores': grader.scores(totals)}
 
 
 def _draw(model: Model, item: items_lib.Item, plan: plan_lib.Plan) -> Record:
@@ -126,16 +127,21 @@ def _draw(model: Model, item: items_lib.Item, plan: plan_lib.Plan) -> Record:
   return {
     'asked': asked,
     'samples': samples,
-    'scores': _scores(item.kind, values, plan),
+    'scores': scores(item.kind, values, plan.ks),
   }
 
 
-def _scores(
-  kind: str, values: Sequence[float], plan: plan_lib.Plan
+def scores(
+  kind: str, values: Sequence[float], ks: Sequence[int]
 ) -> dict[str, float]:
+  """The metrics of one item whose answers were drawn.
+
+  Args:
+    kind: of the item.
+    values: the score of each answer.
+    ks: of pass@k.
+  """
   if kind != items_lib.CODE:
     return {MATCH: math.fsum(values) / len(values)}
   passed = Counter(values)[1.0]
-  return {
-    f'pass@{k}': statistics.pass_at_k(len(values), passed, k) for k in plan.ks
-  }
+  return {f'pass@{k}': statistics.pass_at_k(len(values), passed, k) for k in ks}

@@ -69,6 +69,16 @@ class Problem:
     """What a chat model is asked."""
     return _ASK.format(code=self.prompt.strip('\n'))
 
+  def as_line(self) -> dict[str, str]:
+    """The same as a line of a task."""
+    return {
+      'id': self.task_id,
+      'question': self.question,
+      'prefix': self.prompt,
+      'entry_point': self.entry_point,
+      'test': self.test,
+    }
+
 
 def problems(home: pathlib.Path) -> list[Problem]:
   """All of them, in their order; fetched once."""
@@ -92,7 +102,7 @@ def items(found: Sequence[Problem]) -> list[items_lib.Item]:
         prompt=problem.prompt,
       ),
       request={'stop': [STOP], 'max_tokens': MAX_TOKENS},
-      record={**dataclasses.asdict(problem), 'question': problem.question},
+      record=problem.as_line(),
     )
     for number, problem in enumerate(found, start=1)
   ]

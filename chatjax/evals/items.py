@@ -97,6 +97,16 @@ def read(path: pathlib.Path, *, kind: str | None = None) -> list[Item]:
   return items
 
 
+def grader_of(record: Mapping[str, Any]) -> Grader:
+  """What marks the answers of an item again.
+
+  Args:
+    record: of a run.
+  """
+  fields = fields_lib.Fields(record['item'], f'Item {record["id"]!r}')
+  return KINDS[record['kind']](fields)
+
+
 def _record(line: bytes, where: str) -> Mapping[str, Any]:
   try:
     record = json.loads(line, parse_constant=_no_number)

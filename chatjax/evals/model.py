@@ -115,10 +115,9 @@ class Model:
     )
     return replay_lib.replay(self.session, kept)
 
-  def is_scored_alike(self, asked: Mapping[str, Any]) -> bool:
-    """Whether what `score` told has the same bits again."""
-    again = self._score(tuple(asked['prompt_ids']), asked['token_ids'])
-    return again.asked == asked
+  def score_again(self, asked: Mapping[str, Any]) -> Scores:
+    """Scores what `score` told again: alike, if `asked` is the same."""
+    return self._score(tuple(asked['prompt_ids']), asked['token_ids'])
 
   def _score(
     self, prompt_ids: Sequence[int], token_ids: Sequence[Sequence[int]]

@@ -1,8 +1,9 @@
-"""Asks all items of a finished run again, and compares tokens and bits."""
+"""Asks and marks a finished run again; compares tokens, bits and scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 from typing import Any
@@ -36,7 +37,7 @@ class Report:
   Attributes:
     items: that were asked again; those that had been refused are not.
     tokens: drawn or scored again.
-    different: the items that are not the same, bit for bit.
+    different: the items that are not the same, bit for bit, or score otherwise.
     changed_parts: of the fingerprint: name -> (then, now).
   """
 
@@ -57,7 +58,7 @@ def replay(
   *,
   progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-  """Draws and scores everything again, from the tokens of the prompts.
+  """Draws, scores and marks everything again, from the tokens of the prompts.
 
   Raises:
     types.ChatjaxError: a record was changed, or the engine failed.
@@ -66,16 +67,16 @@ def replay(
   tokens, different = 0, []
   for done, record in enumerate(asked):
     progress(done, len(asked))
-    for one in record['asked']:
-      if record['kind'] == items_lib.CHOICE:
-        tokens += sum(map(len, one['token_ids']))
-        what = _scored(model, one)
-      else:
-        tokens += sum(map(len, one['output_ids']))
-        what = _drawn(model, one, manifest, record)
-      if what:
-        different.append(Different(id=record['id'], what=what))
-        break
+    if record['kind'] == items_lib.CHOICE:
+      tokens += sum(len(x) for one in record['asked'] for x in one['token_ids'])
+      what = _scored(model, record)
+    else:
+      tokens += sum(
+        len(x) for one in record['asked'] for x in one['output_ids']
+      )
+      what = _drawn(model, record, manifest)
+    if what:
+      different.append(Different(id=record['id'], what=what))
   progress(len(asked), len(asked))
   now = records_lib.plain(dict(model.session.engine.fingerprint_parts))
   return Report(
@@ -86,25 +87,61 @@ def replay(
   )
 
 
-def _scored(model: model_lib.Model, asked: asking.Record) -> str:
-  if model.is_scored_alike(asked):
-    return ''
-  return 'other log-probabilities of its choices'
+def _scored(model: model_lib.Model, record: asking.Record) -> str:
+  (asked,) = record['asked']
+  again = model.score_again(asked)
+  if again.asked != asked:
+    return 'other log-probabilities of its choices'
+  marked = asking.marked_choices(items_lib.grader_of(record), again.totals)
+  if marked['samples'] != record['samples']:
+    return 'other choices, or log-probabilities of them, than were asked for'
+  return _differing(record, marked['scores'])
 
 
 def _drawn(
   model: model_lib.Model,
-  asked: asking.Record,
-  manifest: manifest_lib.Manifest,
   record: asking.Record,
+  manifest: manifest_lib.Manifest,
 ) -> str:
-  try:
-    found = model.draw_again(asked, manifest.parts)
-  except ValueError as error:
-    if isinstance(error, types.RequestError):
-      raise
-    raise types.ChatjaxError(f'Item {record["id"]!r}: {error}') from None
-  if found.is_identical:
-    return ''
-  one = found.difference
-  return f'choice {one.choice} from token {one.position} on'
+  texts = []
+  for asked in record['asked']:
+    try:
+      found = model.draw_again(asked, manifest.parts)
+    except ValueError as error:
+      if isinstance(error, types.RequestError):
+        raise
+      raise types.ChatjaxError(f'Item {record["id"]!r}: {error}') from None
+    if not found.is_identical:
+      one = found.difference
+      return f'choice {one.choice} from token {one.position} on'
+    texts += found.texts
+  if texts != [sample['text'] for sample in record['samples']]:
+    return 'the same tokens, but another text'
+  return _marked(record, texts, manifest)
+
+
+def _marked(
+  record: asking.Record, texts: Sequence[str], manifest: manifest_lib.Manifest
+) -> str:
+  """Marks equal texts again."""
+  grader = items_lib.grader_of(record)
+  known = {text: grader.mark(text).score for text in set(texts)}
+  values = [known[text] for text in texts]
+  for index, sample in enumerate(record['samples']):
+    if sample['score'] != values[index]:
+      return (
+        f'answer {index} is the same, but its score {values[index]:g}, not'
+        f' {sample["score"]:g}'
+      )
+  again = asking.scores(record['kind'], values, manifest.settings['ks'])
+  return _differing(record, again)
+
+
+def _differing(record: asking.Record, scores: Mapping[str, float]) -> str:
+  """Which scores are not those of a record."""
+  return ', '.join(
+    f'the same answers, but {name} {scores.get(name)}, not'
+    f' {record["scores"].get(name)}'
+    for name in sorted({*scores, *record['scores']})
+    if scores.get(name) != record['scores'].get(name)
+  )

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -387,6 +388,29 @@ def test_a_run_is_replayed_bit_for_bit(tiny, tmp_path):
     else:
       (one,) = replay_lib.replay(model, manifest, spoilt).different
       assert one.id == 'a'
+
+
+@pytest.mark.parametrize(
+  ('index', 'change', 'told'),
+  [
+    (0, lambda one: one['scores'].update(acc=0.5), 'acc [01].0, not 0.5'),
+    (0, lambda one: one['samples'][0].update(logprob=-9.5), 'other choices'),
+    (2, lambda one: one['scores'].update(match=1.0), 'match 0.0, not 1.0'),
+    (4, lambda one: one['samples'][0].update(score=1.0), 'score 0, not 1'),
+    (5, lambda one: one['scores'].update({'pass@1': 1.0}), 'pass@1 0.0, not'),
+    (3, lambda one: one['samples'][0].update(text='5'), 'another text'),
+  ],
+)  # fmt: skip
+def test_a_replay_marks_again(tiny, tmp_path, index, change, told):
+  path = tmp_path / 'out'
+  tasks.run(tiny, path, tasks.ITEMS)
+  manifest, records = folder_lib.read(path)
+  changed = json.loads(json.dumps(records))
+  change(changed[index])
+  found = replay_lib.replay(model_lib.Model(tiny), manifest, changed)
+  (one,) = found.different
+  assert one.id == records[index]['id']
+  assert re.search(told, one.what), one.what
 
 
 def test_a_replay_on_another_model_differs(tiny, tmp_path):

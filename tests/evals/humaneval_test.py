@@ -18,6 +18,7 @@ from chatjax.ckpt import home as home_lib
 from chatjax.evals import evaluate
 from chatjax.evals import folder as folder_lib
 from chatjax.evals import humaneval
+from chatjax.evals import items as items_lib
 from chatjax.evals import plan as plan_lib
 
 MODEL = 'qwen2.5-coder-0.5b-instruct'
@@ -57,6 +58,12 @@ def test_problems_become_items(small):
   assert item.grader.mark('```python\ndef one():\n  return 2').score == 0
   assert item.grader.mark('  return 1').score == 1
   assert 'canonical_solution' not in item.record
+
+
+def test_a_record_of_a_problem_is_marked_again_alike(small):
+  (item,) = humaneval.items(humaneval.problems(small))
+  record = {'id': item.id, 'kind': item.kind, 'item': item.record}
+  assert items_lib.grader_of(record) == item.grader
 
 
 def real_items():
