@@ -33,12 +33,15 @@ class Choice:
     Args:
       totals: the log-probability of each choice, all its tokens together.
     """
-    sizes = [len(choice.encode()) for choice in self.choices]
-    means = [total / size for total, size in zip(totals, sizes, strict=True)]
-    return {
-      ACC: float(best(totals) == self.answer),
-      ACC_NORM: float(best(means) == self.answer),
-    }
+    found = picks(self.choices, totals)
+    return {name: float(pick == self.answer) for name, pick in found.items()}
+
+
+def picks(choices: Sequence[str], totals: Sequence[float]) -> dict[str, int]:
+  """Which of some choices each metric takes for the answer."""
+  sizes = [len(choice.encode()) for choice in choices]
+  means = [total / size for total, size in zip(totals, sizes, strict=True)]
+  return {ACC: best(totals), ACC_NORM: best(means)}
 
 
 def best(values: Sequence[float]) -> int:

@@ -289,7 +289,7 @@ def _compared(found, manifests, names) -> str:
   return (
     f'{names[0]} ({first.model}, {first.fingerprint}) and {names[1]}'
     f' ({second.model}, {second.fingerprint}) on the same {found.items} items;'
-    f' {found.equal_texts} of them were answered alike.'
+    f' {found.equal_answers} of them were answered alike.'
   )
 
 

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 from chatjax import types
+from chatjax.evals import choice
 from chatjax.evals import items as items_lib
 from chatjax.evals import statistics
 
@@ -123,13 +124,13 @@ class Comparison:
   """Two runs of the same items.
 
   Attributes:
-    equal_texts: items of which all answers are the same text; of choices,
-      those marked alike.
+    equal_answers: items of which all answers are the same text; of choices,
+      those where the same ones were taken.
   """
 
   differences: tuple[Difference, ...]
   items: int
-  equal_texts: int
+  equal_answers: int
 
 
 def compare(
@@ -151,8 +152,8 @@ def compare(
       _difference(name, one[name], other[name], seed) for name in common
     ),
     items=len(first),
-    equal_texts=sum(
-      _texts(a) == _texts(b) for a, b in zip(first, second, strict=True)
+    equal_answers=sum(
+      _answers(a) == _answers(b) for a, b in zip(first, second, strict=True)
     ),
   )
 
@@ -187,10 +188,12 @@ def _seeds(record: Record) -> list[tuple[int, int]] | None:
   return [(sample['seed'], sample['choice']) for sample in record['samples']]
 
 
-def _texts(record: Record) -> list[str]:
-  if record['kind'] == items_lib.CHOICE:
-    return [record['scores'][name] for name in sorted(record['scores'])]
-  return [sample['text'] for sample in record['samples']]
+def _answers(record: Record) -> Sequence[str] | Mapping[str, int]:
+  samples = record['samples']
+  texts = [sample['text'] for sample in samples]
+  if record['kind'] == items_lib.CHOICE and samples:  # a refused one has none
+    return choice.picks(texts, [sample['logprob'] for sample in samples])
+  return texts
 
 
 def _difference(

@@ -439,7 +439,7 @@ def test_two_configurations_item_by_item(tmp_path):
   assert (code.only_first, code.only_second, code.p_value) == (0, 1, 1.0)
   assert by_name['json', 'match'].only_first == 1
   assert by_name['regex', 'match'].gain.mean == 0
-  assert (found.items, found.equal_texts) == (4, 0)
+  assert (found.items, found.equal_answers) == (4, 0)
 
 
 def test_only_the_same_questions_are_compared(tmp_path):

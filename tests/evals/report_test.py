@@ -164,6 +164,26 @@ def test_a_comparison_says_what_differs():
   assert 'Nothing: it is the same run twice.' in same
 
 
+def test_choices_are_alike_where_the_same_ones_were_taken():
+  def picked(*totals):
+    samples = [
+      {'text': text, 'logprob': total}
+      for text, total in zip((' one', ' two', ' three'), totals, strict=True)
+    ]
+    scores = {'acc': 0.0, 'acc_norm': 0.0}
+    return {**chosen(0, 0.0), 'samples': samples, 'scores': scores}
+
+  alike = lambda one, other: (
+    summary.compare([one], [other], seed=0).equal_answers
+  )
+  first = picked(-1.0, -2.0, -9.0)
+  assert alike(first, picked(-1.5, -2.0, -8.0)) == 1
+  assert alike(first, picked(-2.0, -1.0, -9.0)) == 0  # wrong, but another one
+  assert alike(picked(-2.0, -3.0, -2.5), picked(-2.0, -3.0, -9.0)) == 0
+  refused = {**first, 'samples': [], 'error': 'too long'}
+  assert (alike(first, refused), alike(refused, refused)) == (0, 1)
+
+
 def test_long_reports_stay_small():
   many = [drawn(i, 0.0, 'x' * 10_000) for i in range(5000)]
   text = report.page(many, MANIFEST)
