@@ -15,13 +15,12 @@ from chatjax.evals import summary as summary_lib
 from chatjax.store import manifest as manifest_lib
 
 USAGE = 'chatjax eval compare FIRST SECOND [flags]'
-NAMES = ('comparison.md', 'comparison.html')
 
 
 def define(values: flags.FlagValues) -> None:
   flags.DEFINE_string(
-    'output', None, 'Folder for the report as markdown and HTML, with both'
-    ' manifests.', flag_values=values,
+    'output', None, 'Folder for the report as markdown and HTML, with'
+    ' their pictures and both manifests.', flag_values=values,
   )  # fmt: skip
 
 
@@ -50,12 +49,15 @@ def compare(
   seed = first.settings['seed']
   found = summary_lib.compare(one, other, seed=seed)
   manifests = first, second
-  text = report.comparison_markdown(found, manifests, names)
   if output is not None:
-    page = report.comparison_page(found, manifests, names)
+    files = {
+      'comparison.md': report.comparison_markdown(found, manifests, names),
+      'comparison.html': report.comparison_page(found, manifests, names),
+      **report.comparison_pictures(found),
+    }
     try:
       output.mkdir(parents=True, exist_ok=True)
-      for name, data in zip(NAMES, (text, page), strict=True):
+      for name, data in files.items():
         manifest_lib.write_durably(output / name, data.encode())
       for name, manifest in zip(('first', 'second'), manifests, strict=True):
         manifest_lib.write_durably(
@@ -65,4 +67,4 @@ def compare(
       raise types.ChatjaxError(
         f'{output} cannot be written: {error.strerror or error}.'
       ) from None
-  return text
+  return report.comparison_markdown(found, manifests, names, has_pictures=False)

@@ -82,6 +82,7 @@ def evaluate(
     reports = {
       'report.md': report.markdown(records, manifest),
       'report.html': report.page(records, manifest),
+      **report.pictures(records, manifest),
     }
     folder.finish(records, reports)
   return summary_lib.summarize(records, seed=plan.seed)

@@ -3,7 +3,7 @@
 manifest.json          what it came of; complete once all is there
 results.partial.jsonl  records as they came, each on the disk before it counts
 results.jsonl          the same in the order of the task, at the end
-report.md, report.html
+report.md, report.html, report_*.svg
 """
 
 from __future__ import annotations

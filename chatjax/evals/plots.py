@@ -1,7 +1,7 @@
-"""Pictures of figures as SVG, to stand inside a page.
+"""Pictures of figures as SVG, to stand inside a page or, `standalone`, alone.
 
-Colours are CSS variables of the page (`report.STYLE`), so that one picture is
-right in a light and in a dark one. The same values give the same bytes.
+Colours are CSS variables (`COLOURS`), so that one picture is right in a light
+and in a dark page. The same values give the same bytes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,34 @@ from collections.abc import Sequence
 import dataclasses
 import html
 import math
+import re
 
 _WIDTH = 720
 _ROW, _LABEL, _MARGIN = 30, 190, 24
 _CELL, _GAP = 14, 3
 _BARS = 24
 _PLOT_HEIGHT = 150
+_FRAME = re.compile(r'viewBox="0 0 (\S+) (\S+)"')
+
+COLOURS = """
+:root { color-scheme: light dark; --back: #fff; --ink: #1d2129; --soft: #5b6472;
+  --line: #dfe3ea; --panel: #f6f7f9; --main: #2563c9; --right: #2f8f5b;
+  --wrong: #d9dee6; --part: #d9a53a; --bad: #c03d3d; --second: #d9a53a; }
+@media (prefers-color-scheme: dark) { :root { --back: #14171c; --ink: #e6e9ee;
+  --soft: #9aa4b2; --line: #2d333d; --panel: #1c2027; --main: #7aa7f0;
+  --right: #4fb47f; --wrong: #3a424f; --part: #d9ae5a; --bad: #e06c6c;
+  --second: #d9ae5a; } }
+""".strip()
+STYLE = """
+svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
+svg text.axis { fill: var(--soft); } .grid { stroke: var(--line); }
+.zero { stroke: var(--soft); stroke-dasharray: 3 3; }
+.whisker { stroke: var(--main); stroke-width: 3; stroke-linecap: round;
+  opacity: .55; } .point, .bar, .first { fill: var(--main); }
+.right { fill: var(--right); } .wrong { fill: var(--wrong); }
+.part { fill: var(--part); } .bad { fill: var(--bad); }
+.second { fill: var(--second); }
+""".strip()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,6 +150,18 @@ def pairs(
     ]
     x += wide
   return _svg(parts, 66, title)
+
+
+def standalone(picture: str) -> str:
+  """A picture as a file of its own, with its colours and its size."""
+  width, height = _FRAME.search(picture).groups()
+  head, _, rest = picture.partition('>')
+  return (
+    f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}"'
+    f' height="{height}"{head.removeprefix("<svg")}>\n'
+    f'<style>\n{COLOURS}\nsvg {{ background: var(--back); }}\n{STYLE}\n'
+    f'</style>\n{rest}\n'
+  )
 
 
 def _svg(parts: Sequence[str], height: float, title: str) -> str:

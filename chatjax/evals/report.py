@@ -1,7 +1,8 @@
 """Reports of a run and of a comparison: markdown, and a page for a browser.
 
 They follow from the records and the manifest alone: no times, no paths. The
-page stands for itself: nothing in it asks anything of anybody.
+page stands for itself: nothing in it asks anything of anybody. The markdown
+shows the same pictures from files beside it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import html
 import json
 from typing import Any
 
+from chatjax.evals import pictures as pictures_lib
 from chatjax.evals import plots
 from chatjax.evals import statistics
 from chatjax.evals import summary as summary_lib
 from chatjax.store import manifest as manifest_lib
 
 _MAX_WRONG = 50
-_MAX_CELLS = 4000
 _MAX_TEXT = 1200
 _PERCENT = f'{100 * statistics.CONFIDENCE:g} %'
 _METHODS = (
@@ -27,35 +28,22 @@ _METHODS = (
   f' bootstrap over items ({statistics.RESAMPLES:,} resamples, seed {{seed}}).'
 )
 
-STYLE = """
-:root { color-scheme: light dark; --back: #fff; --ink: #1d2129; --soft: #5b6472;
-  --line: #dfe3ea; --panel: #f6f7f9; --main: #2563c9; --right: #2f8f5b;
-  --wrong: #d9dee6; --part: #d9a53a; --bad: #c03d3d; --second: #d9a53a; }
-@media (prefers-color-scheme: dark) { :root { --back: #14171c; --ink: #e6e9ee;
-  --soft: #9aa4b2; --line: #2d333d; --panel: #1c2027; --main: #7aa7f0;
-  --right: #4fb47f; --wrong: #3a424f; --part: #d9ae5a; --bad: #e06c6c;
-  --second: #d9ae5a; } }
-body { background: var(--back); color: var(--ink); margin: 2rem auto;
-  max-width: 52rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem;
-  margin-top: 2rem; } p.about, .axis { color: var(--soft); }
-table { border-collapse: collapse; width: 100%; } td, th { text-align: left;
-  padding: .35rem .6rem; border-bottom: 1px solid var(--line); }
-td.n, th.n { text-align: right; white-space: nowrap;
-  font-variant-numeric: tabular-nums; }
-svg { width: 100%; height: auto; display: block; }
-svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
-svg text.axis { fill: var(--soft); } .grid { stroke: var(--line); }
-.zero { stroke: var(--soft); stroke-dasharray: 3 3; }
-.whisker { stroke: var(--main); stroke-width: 3; stroke-linecap: round;
-  opacity: .55; } .point, .bar, .first { fill: var(--main); }
-.right { fill: var(--right); } .wrong { fill: var(--wrong); }
-.part { fill: var(--part); } .bad { fill: var(--bad); }
-.second { fill: var(--second); } summary { cursor: pointer; }
-details { border: 1px solid var(--line); border-radius: 6px;
-  padding: .4rem .8rem; margin: .5rem 0; } pre { background: var(--panel);
+STYLE = f"""
+{plots.COLOURS}
+body {{ background: var(--back); color: var(--ink); margin: 2rem auto;
+  max-width: 52rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }}
+h1 {{ font-size: 1.5rem; margin-bottom: .2rem; }} h2 {{ font-size: 1.1rem;
+  margin-top: 2rem; }} p.about, .axis {{ color: var(--soft); }}
+table {{ border-collapse: collapse; width: 100%; }} td, th {{ text-align: left;
+  padding: .35rem .6rem; border-bottom: 1px solid var(--line); }}
+td.n, th.n {{ text-align: right; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }}
+svg {{ width: 100%; height: auto; display: block; }}
+{plots.STYLE} summary {{ cursor: pointer; }}
+details {{ border: 1px solid var(--line); border-radius: 6px;
+  padding: .4rem .8rem; margin: .5rem 0; }} pre {{ background: var(--panel);
   border-radius: 6px; padding: .6rem; overflow-x: auto; font-size: 12px;
-  white-space: pre-wrap; overflow-wrap: anywhere; }
+  white-space: pre-wrap; overflow-wrap: anywhere; }}
 """.strip()
 
 
@@ -63,7 +51,7 @@ def markdown(
   records: Sequence[Mapping[str, Any]],
   manifest: manifest_lib.Manifest,
 ) -> str:
-  """The report of a run."""
+  """The report of a run; the files of `pictures` lie beside it."""
   found = _summary(records, manifest)
   return '\n'.join([
       f'# Evaluation of {manifest.model}', '', _about(manifest, found), '',
@@ -73,7 +61,8 @@ def markdown(
         f' {_interval(metric.estimate)} | {metric.estimate.method} |'
         f' {metric.estimate.count} |' for metric in found.metrics),
       '', _METHODS.format(seed=manifest.settings['seed']), '', *_facts(found),
-      '', '## What it came of', '', *_origin(manifest), '',
+      '', *pictures_lib.links(pictures_lib.of_run(records, found)),
+      '## What it came of', '', *_origin(manifest), '',
   ])  # fmt: skip
 
 
@@ -89,36 +78,46 @@ def page(
      str(metric.estimate.count)]
     for metric in found.metrics
   ]  # fmt: skip
-  bars = [
-    plots.Bar(
-      label=f'{metric.kind}: {metric.name}',
-      mean=metric.estimate.mean,
-      low=metric.estimate.low,
-      high=metric.estimate.high,
-    )
-    for metric in found.metrics
-  ]
+  facts = ' '.join(line.removeprefix('* ') for line in _facts(found))
   body = [
       f'<h1>{_escape(f"Evaluation of {manifest.model}")}</h1>',
       f'<p class="about">{_escape(_about(manifest, found))}</p>',
       _table(['kind', 'metric', 'value', 'interval', 'by', 'items'], rows,
              numbers=(2, 3, 5)),
-      plots.intervals(bars, title='All figures with their intervals'),
       f'<p class="about">{_METHODS.format(seed=manifest.settings["seed"])}</p>',
-      *_items_picture(records),
-      *_lengths_picture(found),
+      f'<p class="about">{_escape(facts)}</p>',
+      *_shown(pictures_lib.of_run(records, found)),
       *_wrong(records),
       *_manifest(manifest),
   ]  # fmt: skip
   return _page(f'Evaluation of {manifest.model}', body)
 
 
+def pictures(
+  records: Sequence[Mapping[str, Any]],
+  manifest: manifest_lib.Manifest,
+) -> dict[str, str]:
+  """The pictures of a run: name -> text of their files."""
+  found = _summary(records, manifest)
+  return pictures_lib.files(pictures_lib.of_run(records, found))
+
+
 def comparison_markdown(
   found: summary_lib.Comparison,
   manifests: Sequence[manifest_lib.Manifest],
   names: Sequence[str],
+  *,
+  has_pictures: bool = True,
 ) -> str:
-  """The report of two runs side by side."""
+  """The report of two runs side by side.
+
+  Args:
+    found: what they come to.
+    manifests: of both.
+    names: of both.
+    has_pictures: whether the files of `comparison_pictures` lie beside it.
+  """
+  made = pictures_lib.of_comparison(found) if has_pictures else []
   lines = []
   for one in found.differences:
     lines.append(f'| {" | ".join(_difference_row(one))} |')
@@ -127,7 +126,8 @@ def comparison_markdown(
       _compared(found, manifests, names), '',
       f'| {" | ".join(_DIFFERENCE_HEAD)} |', f'|---|---{"|---:" * 7}|',
       *lines, '', _PAIRED.format(seed=manifests[0].settings['seed']), '',
-      '## What differs', '', *_what_differs(manifests), '',
+      *pictures_lib.links(made), '## What differs', '',
+      *_what_differs(manifests), '',
   ])  # fmt: skip
 
 
@@ -143,20 +143,19 @@ def comparison_page(
       f'<p class="about">{_escape(_compared(found, manifests, names))}</p>',
       _table(_DIFFERENCE_HEAD, [_difference_row(one) for one in
                                 found.differences], numbers=range(2, 9)),
-      '<h2>Second less first</h2>',
-      plots.intervals(
-          [plots.Bar(label=f'{one.kind}: {one.name}', mean=one.gain.mean,
-                     low=one.gain.low, high=one.gain.high)
-           for one in found.differences],
-          is_difference=True, title='Differences with their intervals'),
       f'<p class="about">'
       f'{_escape(_PAIRED.format(seed=manifests[0].settings["seed"]))}</p>',
-      *_pair_pictures(found),
+      *_shown(pictures_lib.of_comparison(found)),
       '<h2>What differs</h2>', '<ul>',
       *(f'<li>{_escape(line.removeprefix("* ").replace("`", ""))}</li>'
         for line in _what_differs(manifests)), '</ul>',
   ]  # fmt: skip
   return _page(title, body)
+
+
+def comparison_pictures(found: summary_lib.Comparison) -> dict[str, str]:
+  """The pictures of two runs: name -> text of their files."""
+  return pictures_lib.files(pictures_lib.of_comparison(found))
 
 
 _DIFFERENCE_HEAD = (
@@ -213,34 +212,13 @@ def _origin(manifest) -> list[str]:
   ]
 
 
-def _items_picture(records) -> list[str]:
-  cells = [
-    (
-      f'{record["id"]} ({record["kind"]})',
-      None if 'error' in record else summary_lib.score_of(record),
-    )
-    for record in records[:_MAX_CELLS]
-  ]
-  more = len(records) - len(cells)
-  told = 'Green is right, grey wrong, yellow right in part, red refused.'
-  rest = f'<p class="about">{told}{f" {more} more." if more else ""}</p>'
-  return [
-    '<h2>Items</h2>',
-    plots.grid(cells, title='One square per item'),
-    rest,
-  ]
-
-
-def _lengths_picture(found: summary_lib.Summary) -> list[str]:
-  if not found.tokens:
-    return []
-  title = 'Tokens per answer'
-  told = ' '.join(line.removeprefix('* ') for line in _facts(found))
-  return [
-    f'<h2>{title}</h2>',
-    plots.histogram(found.tokens, unit='tokens', title=title),
-    f'<p class="about">{_escape(told)}</p>',
-  ]
+def _shown(pictures: Sequence[pictures_lib.Picture]) -> list[str]:
+  parts = []
+  for one in pictures:
+    parts += [f'<h2>{_escape(one.title)}</h2>', one.svg]
+    if one.legend:
+      parts.append(f'<p class="about">{_escape(one.legend)}</p>')
+  return parts
 
 
 def _wrong(records) -> list[str]:
@@ -303,21 +281,6 @@ def _difference_row(one: summary_lib.Difference) -> list[str]:
     str(one.only_second) if tested else '',
     f'{one.p_value:.3g}' if tested else '',
   ]  # fmt: skip
-
-
-def _pair_pictures(found: summary_lib.Comparison) -> list[str]:
-  parts = []
-  for one in found.differences:
-    if one.p_value is None:
-      continue
-    title = f'{one.kind}: {one.name}'
-    both = round(one.first.mean * one.first.count) - one.only_first
-    neither = one.first.count - both - one.only_first - one.only_second
-    parts += [
-      f'<h2>{_escape(title)}</h2>',
-      plots.pairs(both, one.only_first, one.only_second, neither, title=title),
-    ]
-  return parts
 
 
 def _what_differs(manifests) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 
@@ -70,10 +71,18 @@ def test_two_runs_are_compared(fake, task, tmp_path):
                f'--output={out}')  # fmt: skip
   assert again[1] == told
   assert sorted(os.listdir(out)) == [
-    *('comparison.html', 'comparison.md'),
+    *('comparison.html', 'comparison.md', 'comparison_code_pass_at_1.svg'),
+    *('comparison_differences.svg', 'comparison_exact_match.svg'),
+    *('comparison_json_match.svg', 'comparison_regex_match.svg'),
     *('first.manifest.json', 'second.manifest.json'),
   ]
-  assert (out / 'comparison.md').read_text() == told[:-1]
+  text = (out / 'comparison.md').read_text()
+  shown = re.findall(r'!\[.*\]\((.*)\)', text)
+  assert sorted(shown) == [
+    name for name in sorted(os.listdir(out)) if name.endswith('.svg')
+  ]
+  # There are no pictures beside what is printed.
+  assert re.sub(r'!\[.*\]\(.*\)\n\n', '', text) == told[:-1]
   kept = (out / 'second.manifest.json').read_text()
   assert kept == (second / 'manifest.json').read_text()
 

@@ -24,7 +24,11 @@ from chatjax.store import manifest as manifest_lib
 from chatjax.testing import byte_tokenizer
 from tests.evals import tasks
 
-FILES = ['.lock', 'manifest.json', 'report.html', 'report.md', 'results.jsonl']
+REPORTS = [
+  'report.html', 'report.md',
+  'report_figures.svg', 'report_items.svg', 'report_tokens.svg',
+]  # fmt: skip
+FILES = ['.lock', 'manifest.json', *REPORTS, 'results.jsonl']
 
 
 @pytest.fixture(scope='module')
@@ -88,7 +92,7 @@ def test_a_record_holds_what_was_asked_and_what_came(tmp_path):
   assert manifest.settings['request'] == {'temperature': 0.0, 'max_tokens': 9}
   task = tmp_path / 'task.jsonl'
   assert manifest.inputs == {'task.jsonl': manifest_lib.digest_file(task)}
-  for name in ('results.jsonl', 'report.md', 'report.html'):
+  for name in ('results.jsonl', *REPORTS):
     told = manifest_lib.digest_file(tmp_path / 'out' / name)
     assert manifest.results[name] == told
 

@@ -148,6 +148,36 @@ def test_markdown():
   assert '* seeds: A rule.' in text
 
 
+@pytest.mark.parametrize('name', PAGES)
+def test_markdown_shows_the_pictures_of_the_page(name):
+  if name == 'page':
+    text = report.markdown(RECORDS, MANIFEST)
+    files = report.pictures(RECORDS, MANIFEST)
+  else:
+    given = compared(), (MANIFEST, OTHER), ('one', 'two')
+    text = report.comparison_markdown(*given)
+    files = report.comparison_pictures(compared())
+  assert re.findall(r'^!\[.+\]\((.+)\)$', text, re.MULTILINE) == list(files)
+  page = PAGES[name]()
+  assert page.count('<svg') == len(files) == {'page': 3, 'comparison': 3}[name]
+  for file in files.values():
+    root = xml.etree.ElementTree.fromstring(file)
+    assert root.tag == '{http://www.w3.org/2000/svg}svg'
+    size = [root.get('width'), root.get('height')]
+    assert root.get('viewBox').split() == ['0', '0', *size]
+    style, *parts = root
+    # It stands for itself, in the colours of the page.
+    assert set(re.findall(r'var\((--\w+)\)', style.text)) <= set(
+      re.findall(r'(--\w+):', style.text)
+    )
+    assert 'prefers-color-scheme: dark' in style.text
+    for word in ('url(', '@import', 'href', '<script'):
+      assert word not in file
+    inside = file.partition('</style>\n')[2].removesuffix('\n')
+    assert parts
+    assert inside in page
+
+
 def test_a_comparison_says_what_differs():
   text = report.comparison_markdown(
     compared(), (MANIFEST, OTHER), ('one', 'two')
