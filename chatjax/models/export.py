@@ -145,9 +145,12 @@ def _write_parameter(memory, infos, plan, source, rules) -> None:
     info = infos[name]
     flat = np.frombuffer(memory, info.dtype, math.prod(info.shape), info.offset)
     arrays[name] = flat.reshape(info.shape)
-  for box in stream.export_boxes(plan):
-    stream.write(plan, arrays, box, stream.block(made, source.tensors, box))
-  del arrays, flat  # a map with views cannot be closed
+  try:
+    for box in stream.export_boxes(plan):
+      stream.write(plan, arrays, box, stream.block(made, source.tensors, box))
+  finally:
+    # A map with views cannot be closed, and an error keeps them alive.
+    del arrays, flat
 
 
 def _index(parts: Sequence[Shard]) -> dict[str, object]:

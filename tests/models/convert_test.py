@@ -207,6 +207,15 @@ def test_nothing_is_written_over(folder, tmp_path, to):
 
 
 @pytest.mark.parametrize('to', convert.FORMATS)
+def test_numbers_that_are_not_finite(folder, tmp_path, to):
+  arrays = hub_folder.tensors()
+  arrays['model.norm.weight'][3] = np.nan
+  hub_folder.write(folder, arrays)
+  with pytest.raises(errors.DataError, match='not finite'):
+    run(folder, tmp_path / 'out', tmp_path, to=to)
+
+
+@pytest.mark.parametrize('to', convert.FORMATS)
 def test_a_place_that_cannot_be_written(folder, tmp_path, to):
   hub_folder.write(folder)
   (tmp_path / 'file').write_text('x')
