@@ -1,4 +1,4 @@
-"""A checkpoint's tensors under other names, or cut into parts."""
+"""A checkpoint's tensors under other names, cut into parts, or once."""
 
 from __future__ import annotations
 
@@ -88,6 +88,83 @@ class View:
     part = self._parts[name]
     first = part.start
     return self._tensors.rows(part.tensor, first + start, first + stop)
+
+
+class Single:
+  """A checkpoint without what it says twice.
+
+  Attributes:
+    shapes: name -> shape.
+  """
+
+  def __init__(
+    self,
+    tensors: stream.Tensors,
+    *,
+    table: str,
+    twin: str | None = None,
+  ):
+    """Compares shapes; numbers are compared as they are read.
+
+    Args:
+      tensors: of a checkpoint.
+      table: the embedding.
+      twin: what repeats it, if anything may.
+
+    Raises:
+      mapping.MappingError: the twin has another shape.
+    """
+    self._tensors = tensors
+    self._table, self._twin = table, None
+    self.shapes: dict[str, tuple[int, ...]] = dict(tensors.shapes)
+    if table not in self.shapes or twin not in self.shapes:
+      return
+    shape = self.shapes.pop(twin)
+    if shape != self.shapes[table]:
+      raise self._two_tables(
+        twin, f'has shape {shape} and not {self.shapes[table]}, that'
+      )  # fmt: skip
+    self._twin = twin
+
+  def where(self, name: str) -> str:
+    """File and tensor, for messages."""
+    return self._tensors.where(name)
+
+  def rows(self, name: str, start: int, stop: int) -> np.ndarray:
+    """Some rows of the outermost axis.
+
+    Raises:
+      mapping.MappingError: those of the twin are others.
+    """
+    rows = self._tensors.rows(name, start, stop)
+    if name == self._table and self._twin is not None:
+      twin = self._tensors.rows(self._twin, start, stop)
+      if not _is_equal(rows, twin):
+        first = next(
+          i for i, pair in enumerate(zip(rows, twin, strict=True))
+          if not _is_equal(*pair)
+        )  # fmt: skip
+        raise self._two_tables(
+          self._twin, f'differs in row {start + first} from that'
+        )
+    return rows
+
+  def _two_tables(self, twin: str, how: str) -> mapping.MappingError:
+    return mapping.MappingError(
+      f'{self.where(twin)} {how} of {self.where(self._table)}, which'
+      ' contradicts tie_word_embeddings of config.json: set that to false if'
+      ' the model has two tables, else fetch the files again.'
+    )
+
+
+def _is_equal(x: np.ndarray, y: np.ndarray) -> bool:
+  """Whether the numbers are the same, in whatever dtypes."""
+  if x.dtype == y.dtype:
+    bits = np.dtype(f'u{x.dtype.itemsize}')
+    if np.array_equal(x.view(bits), y.view(bits)):
+      return True
+  x, y = x.astype(np.float32), y.astype(np.float32)
+  return np.array_equal(x, y, equal_nan=True)
 
 
 def renamed(tensor: str) -> Mapping[str, Part]:

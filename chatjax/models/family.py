@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
 from chatjax import config as config_lib
 from chatjax.ckpt import mapping
+from chatjax.ckpt import stream
 from chatjax.ckpt import view
 from chatjax.models import metadata as metadata_lib
 
@@ -66,6 +68,29 @@ UNTIED_RULE = mapping.Rule(
 HUB_UNTIED_RULE = mapping.Rule(
   target='unembed.w', sources=(('lm_head.weight', 'V,D->V,D'),)
 )
+
+
+def without_repeats(
+  rules: Sequence[mapping.Rule],
+  config: config_lib.ModelConfig,
+  tensors: stream.Tensors,
+) -> view.Single:
+  """The tensors of a hub folder that its table has to name.
+
+  A folder of a tied model may store its table once more as the unembedding:
+  that is no parameter, and its numbers must be those of the embedding.
+
+  Args:
+    rules: the table, written out.
+    config: the model's sizes.
+    tensors: all of a folder.
+
+  Raises:
+    mapping.MappingError: two tables of different shapes.
+  """
+  embed = next(rule for rule in rules if rule.target == 'embed.w')
+  twin = HUB_UNTIED_RULE.sources[0][0] if config.tie_embeddings else None
+  return view.Single(tensors, table=embed.sources[0][0], twin=twin)
 
 
 def norm(target: str, source: str) -> mapping.Rule:

@@ -70,9 +70,11 @@ def read(folder: pathlib.Path, digest: str) -> source_lib.Source:
         'The text half of %s is used; %d tensors of the rest are not: %s, ...',
         folder, len(tensors.unused), tensors.unused[0],
       )  # fmt: skip
+  rules = family.expand_hub_rules(config)
+  tensors = family_lib.without_repeats(rules, config, tensors)
   return source_lib.Source(
     **common,
-    rules=family.expand_hub_rules(config),
+    rules=rules,
     letters=family_lib.letter_sizes(config),
     tensors=tensors,
     dtypes={name: _dtype(files, name) for name in tensors.shapes},

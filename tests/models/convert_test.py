@@ -109,6 +109,17 @@ def test_there_and_back_is_the_same(folder, tmp_path, dtype, is_tied):
     )  # fmt: skip
 
 
+def test_a_table_that_is_stored_twice_is_written_once(folder, tmp_path):
+  arrays = hub_folder.tensors()
+  table = arrays['model.embed_tokens.weight']
+  hub_folder.write(folder, arrays | {'lm_head.weight': table})
+  made = run(folder, tmp_path / 'made', tmp_path, to='safetensors')
+  assert tensors(made).keys() == arrays.keys()
+  hub_folder.write(folder, arrays | {'lm_head.weight': -table})
+  with pytest.raises(load.LoadError, match='tie_word_embeddings'):
+    run(folder, tmp_path / 'other', tmp_path, to='safetensors')
+
+
 def test_several_shards_and_parts(folder, tmp_path, monkeypatch):
   monkeypatch.setattr(orbax, 'PART_BYTES', 20_000)
   monkeypatch.setattr(export, 'SHARD_BYTES', 20_000)

@@ -224,6 +224,53 @@ def test_all_wrong_shapes_are_told_at_once(folder, tmp_path):
   assert 'model.safetensors' in str(caught.value)
 
 
+TABLE, HEAD = 'model.embed_tokens.weight', 'lm_head.weight'
+
+
+@pytest.mark.parametrize('dtype', [ml_dtypes.bfloat16, WIDE])
+def test_a_tied_model_may_store_its_table_twice(folder, tmp_path, dtype):
+  arrays = hub_folder.tensors()
+  hub_folder.write(
+    folder, arrays | {HEAD: arrays[TABLE].astype(dtype)}, num_shards=2
+  )
+  params = filling.leaves(load_folder(folder, tmp_path).restore())
+  wanted = oracle(arrays)
+  assert params.keys() == wanted.keys()
+  for path, value in wanted.items():
+    np.testing.assert_array_equal(params[path], value, err_msg=path)
+
+
+def test_a_tied_model_with_two_tables_is_refused(folder, tmp_path, monkeypatch):
+  monkeypatch.setattr(stream, 'BLOCK', 500)  # the last of many blocks differs
+  arrays = hub_folder.tensors()
+  arrays[HEAD] = arrays[TABLE].copy()
+  arrays[HEAD][-1, -1] += 1
+  hub_folder.write(folder, arrays)
+  with pytest.raises(load.LoadError) as caught:
+    load_folder(folder, tmp_path)
+  for told in (TABLE, HEAD, 'tie_word_embeddings', 'row 271'):
+    assert told in str(caught.value)
+
+
+def test_a_tied_model_with_a_table_of_another_shape(folder, tmp_path):
+  arrays = hub_folder.tensors()
+  hub_folder.write(folder, arrays | {HEAD: arrays[TABLE][:-1]})
+  with pytest.raises(mapping.MappingError) as caught:
+    load_folder(folder, tmp_path)
+  for told in (TABLE, HEAD, 'tie_word_embeddings', '(271, 32)', '(272, 32)'):
+    assert told in str(caught.value)
+
+
+def test_a_second_table_does_not_stand_for_the_first(folder, tmp_path):
+  arrays = hub_folder.tensors()
+  arrays[HEAD] = arrays.pop(TABLE)
+  hub_folder.write(folder, arrays)
+  with pytest.raises(load.LoadError) as caught:
+    load_folder(folder, tmp_path)
+  assert f'missing from the checkpoint: {TABLE}' in str(caught.value)
+  assert f'no rule names: {HEAD}' in str(caught.value)
+
+
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite(folder, tmp_path, value):
   arrays = hub_folder.tensors()
