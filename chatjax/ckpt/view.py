@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
 import dataclasses
 
@@ -91,7 +92,7 @@ class View:
 
 
 class Single:
-  """A checkpoint without what it says twice.
+  """A checkpoint without what it says twice, or what follows from its sizes.
 
   Attributes:
     shapes: name -> shape.
@@ -101,6 +102,7 @@ class Single:
     self,
     tensors: stream.Tensors,
     *,
+    ignored: Collection[str] = (),
     table: str,
     twin: str | None = None,
   ):
@@ -108,6 +110,7 @@ class Single:
 
     Args:
       tensors: of a checkpoint.
+      ignored: names of tensors that are left out.
       table: the embedding.
       twin: what repeats it, if anything may.
 
@@ -116,7 +119,11 @@ class Single:
     """
     self._tensors = tensors
     self._table, self._twin = table, None
-    self.shapes: dict[str, tuple[int, ...]] = dict(tensors.shapes)
+    self.shapes: dict[str, tuple[int, ...]] = {
+      name: shape
+      for name, shape in tensors.shapes.items()
+      if name not in ignored
+    }
     if table not in self.shapes or twin not in self.shapes:
       return
     shape = self.shapes.pop(twin)

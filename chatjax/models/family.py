@@ -77,8 +77,9 @@ def without_repeats(
 ) -> view.Single:
   """The tensors of a hub folder that its table has to name.
 
-  A folder of a tied model may store its table once more as the unembedding:
-  that is no parameter, and its numbers must be those of the embedding.
+  `HUB_BUFFERS` are left out. A folder of a tied model may store its table once
+  more as the unembedding: that is no parameter, and its numbers must be those
+  of the embedding.
 
   Args:
     rules: the table, written out.
@@ -90,7 +91,23 @@ def without_repeats(
   """
   embed = next(rule for rule in rules if rule.target == 'embed.w')
   twin = HUB_UNTIED_RULE.sources[0][0] if config.tie_embeddings else None
-  return view.Single(tensors, table=embed.sources[0][0], twin=twin)
+  buffers = {
+    name.replace(mapping.LAYER, str(layer))
+    for name in HUB_BUFFERS
+    for layer in range(config.num_layers)
+  }
+  return view.Single(
+    tensors, ignored=buffers, table=embed.sources[0][0], twin=twin
+  )
+
+
+# Frequencies of the rotary embedding, which folders of Llama 2 and others of
+# its time store. They follow from config.json, and whoever reads such a folder
+# computes them anew: exactly these names are no parameters, in any family.
+HUB_BUFFERS = (
+  'model.rotary_emb.inv_freq',
+  f'model.layers.{mapping.LAYER}.self_attn.rotary_emb.inv_freq',
+)
 
 
 def norm(target: str, source: str) -> mapping.Rule:

@@ -271,6 +271,35 @@ def test_a_second_table_does_not_stand_for_the_first(folder, tmp_path):
   assert f'no rule names: {HEAD}' in str(caught.value)
 
 
+def test_stored_frequencies_are_computed_anew(folder, tmp_path):
+  """Folders of Llama 2 have such a buffer in each layer."""
+  arrays = hub_folder.tensors()
+  buffers = (
+    'model.layers.0.self_attn.rotary_emb.inv_freq',
+    'model.layers.1.self_attn.rotary_emb.inv_freq',
+    'model.rotary_emb.inv_freq',
+  )
+  half = np.ones(8, np.float32)
+  hub_folder.write(folder, arrays | dict.fromkeys(buffers, half))
+  params = filling.leaves(load_folder(folder, tmp_path).restore())
+  for path, value in oracle(arrays).items():
+    np.testing.assert_array_equal(params[path], value, err_msg=path)
+
+
+@pytest.mark.parametrize('name', [
+    'model.layers.2.self_attn.rotary_emb.inv_freq',  # of two layers
+    'model.layers.00.self_attn.rotary_emb.inv_freq',
+    'model.layers.0.rotary_emb.inv_freq',
+    'rotary_emb.inv_freq',
+    'model.layers.0.self_attn.rotary_emb.inv_freq_scale',
+])  # fmt: skip
+def test_what_is_only_like_frequencies_is_named(folder, tmp_path, name):
+  arrays = hub_folder.tensors() | {name: np.ones(8, np.float32)}
+  hub_folder.write(folder, arrays)
+  with pytest.raises(load.LoadError, match=f'no rule names: {name}'):
+    load_folder(folder, tmp_path)
+
+
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite(folder, tmp_path, value):
   arrays = hub_folder.tensors()
