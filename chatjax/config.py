@@ -136,6 +136,8 @@ class Llama3Rope:
 class LongRope:
   """Rotary embedding with a factor for each dimension (arXiv:2402.13753).
 
+  GGUF files state the stretching of Llama 3.1 by such factors too.
+
   Attributes:
     factors: what each frequency is divided by, one for two dimensions.
     attention_factor: what rotated queries and keys are multiplied with.

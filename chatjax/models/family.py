@@ -25,6 +25,8 @@ class Family:
     gguf_architecture: its name in GGUF files; None if those cannot be read.
     read_config: GGUF metadata -> sizes; tying is decided by the file.
     gguf_rules: GGUF tensor names -> parameters.
+    gguf_rope_factors: such files may hold a tensor of factors for the rotary
+      embedding; in those of other families it is left over.
     architectures: its names in config.json; none if hub folders of it cannot
       be read.
     read_hub_config: config.json -> sizes.
@@ -37,6 +39,7 @@ class Family:
   gguf_architecture: str | None = None
   read_config: Callable[[Metadata], config_lib.ModelConfig] | None = None
   gguf_rules: tuple[mapping.Rule, ...] = ()
+  gguf_rope_factors: bool = False
   architectures: tuple[str, ...] = ()
   read_hub_config: Callable[[Metadata], config_lib.ModelConfig] | None = None
   hub_rules: (

@@ -15,15 +15,20 @@ from chatjax.models import source as source_lib
 from chatjax.text import tokenizer as tokenizer_lib
 
 _EOS = 'tokenizer.ggml.eos_token_id'
+# What each frequency of the rotary embedding is divided by. It stands for the
+# stretching of Llama 3.1 and later, of which the metadata says nothing.
+_ROPE_FACTORS = 'rope_freqs.weight'
 
 
 class _Tensors:
-  """The tensors of an open file; see `stream.Tensors`."""
+  """The tensors of an open file but for some; see `stream.Tensors`."""
 
-  def __init__(self, file: gguf.GGUF):
+  def __init__(self, file: gguf.GGUF, unnamed: tuple[str, ...]):
     self._file = file
     self.shapes: Mapping[str, tuple[int, ...]] = {
-      name: info.shape for name, info in file.tensors.items()
+      name: info.shape
+      for name, info in file.tensors.items()
+      if name not in unnamed
     }
 
   def rows(self, name: str, start: int, stop: int) -> np.ndarray:
@@ -59,7 +64,9 @@ def read(file: gguf.GGUF, digest: str) -> source_lib.Source:
     config=config,
     rules=family.rules(config),
     letters=family_lib.letter_sizes(config),
-    tensors=_Tensors(file),
+    tensors=_Tensors(
+      file, (_ROPE_FACTORS,) if family.gguf_rope_factors else ()
+    ),
     metadata=file.metadata,
     texts=source_lib.Texts(
       make_tokenizer=lambda: tokenizer_lib.from_gguf(file.metadata),
@@ -74,8 +81,31 @@ def _read_config(
 ) -> config_lib.ModelConfig:
   tied = 'output.weight' not in file.tensors
   try:
-    return dataclasses.replace(
+    config = dataclasses.replace(
       family.read_config(file.metadata), tie_embeddings=tied
     )
+    if not family.gguf_rope_factors or _ROPE_FACTORS not in file.tensors:
+      return config
+    scaling = _rope_factors(file, config.rotary_dim or config.head_dim)
+    return dataclasses.replace(config, rope_scaling=scaling)
   except config_lib.ConfigError as e:
     raise source_lib.LoadError(f'{file.path.name} cannot be run: {e}') from e
+
+
+def _rope_factors(file: gguf.GGUF, rotary_dim: int) -> config_lib.LongRope:
+  """The factors as they are stored; float32 is exact in Python's floats."""
+  shape, wanted = file.tensors[_ROPE_FACTORS].shape, (rotary_dim // 2,)
+  if shape != wanted:
+    raise config_lib.ConfigError(
+      f'its tensor {_ROPE_FACTORS!r} has shape {shape}, and {rotary_dim}'
+      f' rotated dimensions need {wanted}; convert the original checkpoint'
+      ' anew.'
+    )
+  factors = file.read(_ROPE_FACTORS).tolist()
+  if min(factors) <= 0:
+    raise config_lib.ConfigError(
+      f'its tensor {_ROPE_FACTORS!r} holds {min(factors)}, and frequencies can'
+      ' only be divided by positive numbers; convert the original checkpoint'
+      ' anew.'
+    )
+  return config_lib.LongRope(factors=tuple(factors))

@@ -15,9 +15,12 @@ from chatjax.ckpt import mapping
 from chatjax.ckpt import stream
 from chatjax.models import family as family_lib
 from chatjax.models import filling
+from chatjax.models import hub_keys
 from chatjax.models import load
 from chatjax.nn import quant
+from chatjax.nn import rope
 from chatjax.nn import transformer
+from chatjax.testing import hub_folder
 
 FAMILIES = sorted(load.FAMILIES)
 VOCAB, LAYERS, EMBED, MLP, HEADS, KV_HEADS, HEAD = 11, 2, 12, 10, 4, 2, 6
@@ -271,14 +274,139 @@ def test_tensors_that_no_rule_names(tmp_path):
   path = tmp_path / 'odd.gguf'
   values = metadata('llama')
   arrays = tensors(load.FAMILIES['llama'].read_config(values), 'llama')
-  # Frequencies of a scaled rotary embedding, as Llama 3.1 has them.
-  arrays['rope_freqs.weight'] = np.ones(HEAD // 2, np.float32)
+  arrays['rope_factors_long.weight'] = np.ones(HEAD // 2, np.float32)
   write(path, values, arrays)
   with pytest.raises(
-    load.LoadError, match=r'no rule names: rope_freqs\.weight'
+    load.LoadError, match=r'no rule names: rope_factors_long\.weight'
   ):
     load.load(path, 'a' * 64, dtype='int8', checkpoints=tmp_path / 'kept')
   assert not list((tmp_path / 'kept').glob('*'))
+
+
+STRETCHED = {
+  'rope_type': 'llama3', 'factor': 8.0, 'low_freq_factor': 1.0,
+  'high_freq_factor': 4.0, 'original_max_position_embeddings': 8192,
+}  # fmt: skip
+FACTORS = 'rope_freqs.weight'
+
+
+def factors(scaling, head_dim, theta, kind=np.float64):
+  """What converters store of a scaling, computed in a kind of floats."""
+  low, high = (
+    scaling['original_max_position_embeddings'] / scaling[f'{x}_freq_factor']
+    for x in ('low', 'high')
+  )
+  found = []
+  for i in range(0, head_dim, 2):
+    wave = kind(2 * np.pi) * kind(theta) ** (kind(i) / kind(head_dim))
+    if wave < high:
+      found.append(1)
+    elif wave > low:
+      found.append(scaling['factor'])
+    else:
+      smooth = (kind(low) / wave - kind(1)) / kind(low / high - 1)
+      kept = (kind(1) - smooth) / kind(scaling['factor']) + smooth
+      found.append(kind(1) / kept)
+  return np.asarray(found, np.float32)
+
+
+def frequencies(config):
+  """Inverse frequencies as the model has them."""
+  frequency_h, factor = rope._scaled(
+    config.head_dim, config.rope_theta, config.rope_scaling
+  )
+  assert factor == 1
+  return frequency_h
+
+
+@pytest.mark.parametrize('head_dim', [64, 128])
+@pytest.mark.parametrize(('kind', 'ulps'), [(np.float64, 1), (np.float32, 4)])
+def test_factors_are_those_of_the_scaling(tmp_path, head_dim, kind, ulps):
+  """Converters round to float32 at each step; 2 ulps were seen of it."""
+  theta = 500_000.0
+  sizes = {'attention.key_length': head_dim, 'rope.freq_base': theta}
+  values = metadata('llama', **sizes, **{'attention.value_length': head_dim})
+  stored = factors(STRETCHED, head_dim, theta, kind)
+  write(tmp_path / 'tiny.gguf', values, {FACTORS: stored})
+  with load.open_source(tmp_path / 'tiny.gguf', 'a' * 64) as source:
+    ours = frequencies(source.config)
+  hub = hub_keys.rope({'rope_theta': theta, 'rope_scaling': STRETCHED})
+  wanted = frequencies(dataclasses.replace(source.config, **hub))
+  np.testing.assert_array_max_ulp(ours, wanted, ulps)
+  assert (ours[-1], ours[0]) == (wanted[-1], 1)
+
+
+def test_a_file_with_factors_is_the_model_of_its_folder(tmp_path):
+  """Half of all frequencies are stretched in texts of this length."""
+  theta, head_dim = 10_000.0, 16
+  scaling = STRETCHED | {'original_max_position_embeddings': 16}
+  raw = hub_folder.CONFIG | {
+    'architectures': ['LlamaForCausalLM'], 'model_type': 'llama',
+    'rms_norm_eps': 2**-17, 'rope_theta': theta, 'rope_scaling': scaling,
+  }  # fmt: skip
+  arrays = hub_folder.write(tmp_path / 'hub', config=raw)
+  with load.open_source(tmp_path / 'hub', 'a' * 64) as source:
+    config, letters = source.config, source.letters
+    params = dict(
+      mapping.assemble(
+        source.rules, lambda x: arrays[x].astype(np.float32), letters
+      )
+    )
+  shapes = {name: x.shape for name, x in tensors(config, 'llama').items()}
+  rules = load.FAMILIES['llama'].rules(config)
+  stored = dict(mapping.export(rules, params, shapes, letters))
+  values = metadata('llama', **{
+    'block_count': config.num_layers, 'embedding_length': config.embed_dim,
+    'feed_forward_length': config.mlp_dim, 'rope.freq_base': theta,
+    'attention.key_length': head_dim, 'attention.value_length': head_dim,
+  })  # fmt: skip
+  vocab = [str(i) for i in range(config.vocab_size)]
+  values['tokenizer.ggml.tokens'] = vocab
+  write(tmp_path / 'plain.gguf', values, stored)
+  stored[FACTORS] = factors(scaling, head_dim, theta)
+  write(tmp_path / 'tiny.gguf', values, stored)
+  wanted, ours, plain = (
+    _logits(tmp_path, name) for name in ('hub', 'tiny.gguf', 'plain.gguf')
+  )
+  largest = np.abs(wanted).max()
+  assert np.abs(ours - wanted).max() < 1e-6 * largest
+  assert np.abs(plain - wanted).max() > 1e-3 * largest
+
+
+def _logits(folder, name):
+  weights = load.load(
+    folder / name, name[0] * 64, dtype='float32', checkpoints=folder / 'kept'
+  )
+  model = transformer.Transformer(weights.config, 'float32')
+  ids = np.arange(40, dtype=np.int32) * 7 % weights.config.vocab_size
+  return np.asarray(jax.jit(model.dense)(weights.restore(), ids))
+
+
+@pytest.mark.parametrize(('stored', 'told'), [
+    (np.ones(HEAD, np.float32), r'shape \(6,\)'),
+    (np.ones((1, HEAD // 2), np.float32), r'shape \(1, 3\)'),
+    (np.asarray([1, 0, 1], np.float32), '0.0'),
+    (np.asarray([1, 1, -8], np.float32), '-8.0'),
+])  # fmt: skip
+def test_factors_that_are_none(tmp_path, stored, told):
+  write(tmp_path / 'odd.gguf', metadata('llama'), {FACTORS: stored})
+  with pytest.raises(load.LoadError, match=f'^odd.gguf cannot .*{told}') as e:
+    load.load(
+      tmp_path / 'odd.gguf', 'a' * 64, dtype='int8', checkpoints=tmp_path
+    )
+  assert FACTORS in str(e.value)
+
+
+@pytest.mark.parametrize('family', sorted({*FAMILIES} - {'llama'}))
+def test_factors_of_families_that_have_none(tmp_path, family):
+  values = metadata(family)
+  arrays = tensors(load.FAMILIES[family].read_config(values), family)
+  arrays[FACTORS] = np.ones(HEAD // 2, np.float32)
+  write(tmp_path / 'odd.gguf', values, arrays)
+  with pytest.raises(load.LoadError, match=f'no rule names: {FACTORS}'):
+    load.load(
+      tmp_path / 'odd.gguf', 'a' * 64, dtype='int8', checkpoints=tmp_path
+    )
 
 
 @pytest.mark.parametrize('family', FAMILIES)

@@ -21,6 +21,7 @@ FAMILY = family.Family(
   gguf_architecture='llama',
   read_config=read_config,
   gguf_rules=family.shared_rules(interleaved=True),
+  gguf_rope_factors=True,
   architectures=('LlamaForCausalLM',),
   read_hub_config=read_hub_config,
   hub_rules=family.hub_rules(),
