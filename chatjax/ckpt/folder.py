@@ -39,8 +39,10 @@ _FLOATS = frozenset(
   safetensors.DTYPES[code]
   for code in ('F64', 'F32', 'F16', 'BF16', 'F8_E4M3', 'F8_E5M2')
 )
-# Tensors of 8 bits have their factors beside them, one per square block.
+# Tensors of 8 bits have their factors beside them, one per block.
 _FACTORS = '_scale_inv'
+# Rows and columns of such a block, where config.json does not say them.
+BLOCK = (128, 128)
 
 
 class Tensors:
@@ -51,13 +53,17 @@ class Tensors:
     files: the files' names.
   """
 
-  def __init__(self, folder: pathlib.Path):
+  def __init__(self, folder: pathlib.Path, *, block: tuple[int, int] = BLOCK):
     """Opens all files and checks what their heads say.
+
+    Args:
+      folder: where they are.
+      block: rows and columns of an 8-bit tensor that have one factor.
 
     Raises:
       FolderError, safetensors.SafetensorsError: what is wrong with them.
     """
-    self._folder = folder
+    self._folder, self._block = folder, block
     file_of = _file_of(folder)
     self.files = tuple(sorted(set(file_of.values())))
     self._opened = {
@@ -104,26 +110,34 @@ class Tensors:
       return rows
     return self._scaled(name, rows, start)
 
+  def check_factors(self) -> None:
+    """Compares the shapes of 8-bit tensors and of their factors.
+
+    Raises:
+      FolderError: factors that are not one per block.
+    """
+    for name, shape in self.shapes.items():
+      if name + _FACTORS not in self._file_of:
+        continue
+      factors, wanted = self.info(name + _FACTORS).shape, None
+      if len(shape) == 2:
+        # The last block of an axis may be cut.
+        wanted = tuple(
+          -(-n // size) for n, size in zip(shape, self._block, strict=True)
+        )
+      if factors != wanted:
+        raise FolderError(
+          f'{self.where(name + _FACTORS)} has shape {factors}, which is not one'
+          f' factor per block of {self._block} of {shape}; set'
+          ' weight_block_size in the quantization_config of config.json to'
+          ' what the checkpoint was made with.'
+        )
+
   def _scaled(self, name: str, rows: np.ndarray, start: int) -> np.ndarray:
-    factors = self.view(name + _FACTORS)
-    shape = self.shapes[name]
-    if len(shape) != 2 or factors.ndim != 2:
-      raise FolderError(
-        f'{self.where(name + _FACTORS)} has shape {factors.shape}, which is'
-        f' not one factor per block of {shape}.'
-      )
-    # The last block of an axis may be cut.
-    high, wide = (
-      1 << (-(-size // count) - 1).bit_length()
-      for size, count in zip(shape, factors.shape, strict=True)
-    )
+    high, wide = self._block
     of_row = np.arange(start, start + len(rows)) // high
-    of_column = np.arange(shape[1]) // wide
-    if (-(-shape[0] // high), -(-shape[1] // wide)) != factors.shape:
-      raise FolderError(
-        f'{self.where(name + _FACTORS)} has shape {factors.shape}, which is'
-        f' not one factor per block of {shape}.'
-      )
+    of_column = np.arange(rows.shape[1]) // wide
+    factors = self.view(name + _FACTORS)
     scale = factors.astype(np.float32)[of_row][:, of_column]
     return rows.astype(np.float32) * scale
 

@@ -16,7 +16,6 @@ from chatjax.ckpt import manifest as manifest_lib
 from chatjax.ckpt import mxfp4
 from chatjax.ckpt import safetensors
 from chatjax.ckpt import stored
-from chatjax.ckpt import stream
 from chatjax.ckpt import view
 from chatjax.models import family as family_lib
 from chatjax.models import hub_config
@@ -61,8 +60,10 @@ def read(folder: pathlib.Path, digest: str) -> source_lib.Source:
       dtypes=_kept_dtypes(folder),
       converted=kept,
     )
-  files = folder_lib.Tensors(folder)
-  tensors = _dequantized(folder, raw, files)
+  method, block = _quantization(folder, raw)
+  files = folder_lib.Tensors(folder, block=block)
+  files.check_factors()
+  tensors = mxfp4.Dequantized(files) if method == 'mxfp4' else files
   if family.hub_names is not None:
     tensors = view.View(tensors, family.hub_names(config))
     if tensors.unused:
@@ -81,22 +82,32 @@ def read(folder: pathlib.Path, digest: str) -> source_lib.Source:
   )
 
 
-def _dequantized(
-  folder: pathlib.Path, raw: Mapping[str, Any], files: folder_lib.Tensors
-) -> stream.Tensors:
-  """The tensors as numbers, however config.json says they are quantized."""
-  quantization = raw.get('quantization_config')
-  method = (
-    quantization.get('quant_method') if isinstance(quantization, dict) else None
-  )
-  if method == 'mxfp4':
-    return mxfp4.Dequantized(files)
-  if method not in (None, 'fp8'):
+def _quantization(
+  folder: pathlib.Path, raw: Mapping[str, Any]
+) -> tuple[str | None, tuple[int, int]]:
+  """How config.json says that weights are quantized, and the blocks of fp8."""
+  stated = raw.get('quantization_config')
+  stated = stated if isinstance(stated, dict) else {}
+  method = stated.get('quant_method')
+  if method not in (None, 'fp8', 'mxfp4'):
     raise source_lib.LoadError(
       f'{folder} holds weights quantized by {str(method)[:50]!r}; chatjax reads'
       ' those that are not quantized, and fp8 and mxfp4.'
     )
-  return files
+  block = stated.get('weight_block_size')
+  if block is None:
+    return method, folder_lib.BLOCK
+  if (
+    not isinstance(block, list)
+    or [type(size) for size in block] != [int, int]
+    or min(block) < 1
+  ):
+    raise source_lib.LoadError(
+      f'{folder} has weight_block_size {str(block)[:50]} in the'
+      ' quantization_config of config.json; it must be two positive whole'
+      ' numbers: the rows and columns that share a factor.'
+    )
+  return method, tuple(block)
 
 
 def _dtype(files: folder_lib.Tensors, name: str) -> np.dtype:

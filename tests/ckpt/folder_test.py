@@ -108,31 +108,36 @@ def test_numbers_that_are_no_weights(tmp_path):
 
 
 @pytest.mark.parametrize('shape', [(256, 128), (200, 300), (64, 64)])
-def test_factors_of_8_bit_blocks(tmp_path, shape):
+@pytest.mark.parametrize('block', [(128, 128), (48, 32), (1, 300)])
+def test_factors_of_8_bit_blocks(tmp_path, shape, block):
   rng = np.random.default_rng(0)
   values = rng.normal(size=shape).astype(ml_dtypes.float8_e4m3fn)
-  blocks = tuple(-(-size // 128) for size in shape)
+  blocks = [-(-n // size) for n, size in zip(shape, block, strict=True)]
   factors = rng.uniform(0.5, 2, blocks).astype(np.float32)
   hub_folder.write(
     tmp_path, {'w.weight': values, 'w.weight_scale_inv': factors}
   )
-  tensors = folder_lib.Tensors(tmp_path)
+  tensors = folder_lib.Tensors(tmp_path, block=block)
+  tensors.check_factors()
   assert tensors.shapes == {'w.weight': shape}
   wanted = values.astype(np.float32)
   for i in range(shape[0]):
     for j in range(shape[1]):
-      wanted[i, j] *= factors[i // 128, j // 128]
+      wanted[i, j] *= factors[i // block[0], j // block[1]]
   np.testing.assert_array_equal(tensors.rows('w.weight', 0, shape[0]), wanted)
   np.testing.assert_array_equal(tensors.rows('w.weight', 50, 64), wanted[50:64])
 
 
-def test_factors_of_another_shape(tmp_path):
+@pytest.mark.parametrize('shape', [(3,), (), (2, 2), (1, 1), (3, 1), (8, 4)])
+def test_factors_of_another_shape(tmp_path, shape):
   hub_folder.write(tmp_path, {
     'w.weight': np.zeros((256, 128), ml_dtypes.float8_e4m3fn),
-    'w.weight_scale_inv': np.zeros(3, np.float32),
+    'w.weight_scale_inv': np.zeros(shape, np.float32),
   })  # fmt: skip
-  with pytest.raises(errors.FolderError, match=r'one factor per block'):
-    folder_lib.Tensors(tmp_path).rows('w.weight', 0, 1)
+  tensors = folder_lib.Tensors(tmp_path)
+  told = r"'w.weight_scale_inv' .* one factor per block of \(128, 128\)"
+  with pytest.raises(errors.FolderError, match=told):
+    tensors.check_factors()
 
 
 def test_json_that_nobody_vouched_for(tmp_path):

@@ -128,6 +128,60 @@ def test_float8_tensors(folder, tmp_path):
   )
 
 
+def with_factors(folder, block, **quantization):
+  """A folder whose gates have one factor per block; their numbers."""
+  name = 'model.layers.1.mlp.up_proj.weight'
+  arrays = hub_folder.tensors()
+  arrays[name] = arrays[name].astype(ml_dtypes.float8_e4m3fn)
+  grid = [-(-n // x) for n, x in zip(arrays[name].shape, block, strict=True)]
+  factors = np.arange(1, 1 + np.prod(grid), dtype=WIDE).reshape(grid)
+  config = {
+    **hub_folder.CONFIG,
+    'quantization_config': {'quant_method': 'fp8', **quantization},
+  }
+  hub_folder.write(
+    folder, arrays | {f'{name}_scale_inv': factors}, config=config
+  )
+  for axis, (n, x) in enumerate(zip(arrays[name].shape, block, strict=True)):
+    factors = factors.repeat(x, axis).take(range(n), axis)
+  return arrays | {name: arrays[name].astype(WIDE) * factors}
+
+
+# Shapes alone do not tell blocks of 20 rows from those of 32.
+@pytest.mark.parametrize(('block', 'stated'), [
+    ((20, 32), {'weight_block_size': [20, 32]}),
+    ((32, 8), {'weight_block_size': [32, 8]}),
+    ((128, 128), {'weight_block_size': None}),
+    ((128, 128), {}),
+])  # fmt: skip
+def test_blocks_of_float8_are_those_of_the_config(
+  folder, tmp_path, block, stated
+):
+  wanted = oracle(with_factors(folder, block, **stated))
+  params = filling.leaves(load_folder(folder, tmp_path).restore())
+  np.testing.assert_array_equal(
+    params['layer_1.mlp.gate_up.w'], wanted['layer_1.mlp.gate_up.w']
+  )
+
+
+@pytest.mark.parametrize('stated', [{}, {'weight_block_size': [32, 32]}])
+def test_blocks_of_float8_that_do_not_fit(folder, tmp_path, stated):
+  with_factors(folder, (20, 32), **stated)
+  told = r"up_proj.weight_scale_inv' has shape \(3, 1\).* weight_block_size"
+  with pytest.raises(errors.FolderError, match=told):
+    load_folder(folder, tmp_path)
+
+
+@pytest.mark.parametrize('size', [
+    128, [128], [128, 0], [128, -1], [128.0, 128], [True, 128], 'x', {}, [],
+    [[1], [2]], [128, 128, 128], [1, None],
+])  # fmt: skip
+def test_block_sizes_that_are_none(folder, tmp_path, size):
+  with_factors(folder, (128, 128), weight_block_size=size)
+  with pytest.raises(load.LoadError, match='weight_block_size'):
+    load_folder(folder, tmp_path)
+
+
 def test_arrays_go_where_they_are_placed(folder, tmp_path):
   hub_folder.write(folder)
   mesh = jax.make_mesh(
