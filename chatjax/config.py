@@ -15,6 +15,8 @@ Dtype = Literal[
     'int8', 'int8_weight', 'int4_weight', 'fp8', 'bfloat16', 'float32'
 ]  # fmt: skip
 DTYPES: tuple[str, ...] = typing.get_args(Dtype)
+# None has more; a damaged file that says so must not fill the memory.
+MAX_LAYERS = 1000
 # Those of arrays; the rest are quantizations, as `nn/quant.py` has them.
 FLOATS = ('bfloat16', 'float32')
 CacheDtype = Literal['auto', 'float32', 'bfloat16', 'int8']
@@ -232,6 +234,10 @@ class ModelConfig:
 
   def __post_init__(self):
     _check_types(self)
+    _check(
+      self.num_layers <= MAX_LAYERS,
+      f'num_layers={self.num_layers} is over {MAX_LAYERS:,}.',
+    )
     if not self.layer_kinds:
       kinds = (LayerKind.GLOBAL,) * self.num_layers
       object.__setattr__(self, 'layer_kinds', kinds)

@@ -46,6 +46,7 @@ def test_every_config_file_names_a_model(path):
 @pytest.mark.parametrize(('fields', 'message'), [
     ({'num_heads': 3}, 'num_heads=3 is not a multiple of num_kv_heads=2'),
     ({'head_dim': 3}, 'head_dim=3 must be even'),
+    ({'num_layers': 1001}, 'num_layers=1001 is over 1,000'),
     ({'num_layers': 0}, 'num_layers=0 must be positive'),
     ({'layer_kinds': (GLOBAL,)}, '1 entries for num_layers=2'),
     ({'layer_kinds': (GLOBAL, LOCAL)}, 'need a sliding_window, got None'),

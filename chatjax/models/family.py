@@ -269,7 +269,7 @@ def common_sizes(metadata: Metadata) -> dict[str, Any]:
   keys.expect('rope.dimension_count', head_dim, 'the whole of a head')
   return {
     'vocab_size': keys.vocab_size(),
-    'num_layers': keys.integer('block_count'),
+    'num_layers': keys.num_layers(),
     'embed_dim': embed_dim,
     'num_heads': num_heads,
     'num_kv_heads': keys.integer('attention.head_count_kv', num_heads),

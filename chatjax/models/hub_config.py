@@ -40,8 +40,12 @@ def read(
     source.LoadError: a family that chatjax does not run, or sizes that cannot
       be run.
   """
-  named = raw.get('architectures')
-  named = named if isinstance(named, list) else []
+  named = raw.get('architectures') or []
+  if not isinstance(named, list) or any(type(x) is not str for x in named):
+    raise source_lib.LoadError(
+      f'{where} cannot be run: architectures is no list of names in'
+      ' config.json.'
+    )
   found = [name for name in named if name in families.BY_HUB]
   if not found:
     raise source_lib.LoadError(

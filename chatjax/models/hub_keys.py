@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
-import math
+import sys
 from typing import Any
 
 from chatjax import config as config_lib
@@ -16,6 +16,10 @@ _KINDS = {
 }
 
 
+# Products of two sizes fit 64 bits, and tables of names the memory.
+_MAX_SIZE, _MAX_EXPERTS = 2**31 - 1, 1024
+
+
 class Keys:
   """A config.json; all methods raise ConfigError, which names the key."""
 
@@ -25,8 +29,34 @@ class Keys:
   def integer(self, name: str, default: int | None = None) -> int:
     return int(self._number(name, default, (int,)))
 
-  def number(self, name: str, default: float | None = None) -> float:
-    return float(self._number(name, default, (int, float)))
+  def size(
+    self, name: str, default: int | None = None, *, least: int = 1,
+    most: int = _MAX_SIZE,
+  ) -> int:  # fmt: skip
+    """A whole number within bounds."""
+    found = self.integer(name, default)
+    if not least <= found <= most:
+      raise config_lib.ConfigError(
+        f'{name} is {str(found)[:50]} in config.json, and must be from'
+        f' {least:,} to {most:,}.'
+      )
+    return found
+
+  def num_layers(self) -> int:
+    return self.size('num_hidden_layers', most=config_lib.MAX_LAYERS)
+
+  def num_experts(self, name: str) -> int:
+    return self.size(name, most=_MAX_EXPERTS)
+
+  def number(
+    self, name: str, default: float | None = None, *, over: float | None = None
+  ) -> float:
+    found = float(self._number(name, default, (int, float)))
+    if over is not None and found <= over:
+      raise config_lib.ConfigError(
+        f'{name} is {found:g} in config.json, and must be over {over:g}.'
+      )
+    return found
 
   def numbers(self, name: str) -> tuple[float, ...]:
     found = self._values.get(name)
@@ -65,7 +95,13 @@ class Keys:
 
 
 def _is_number(x: Any, kinds: tuple[type, ...] = (int, float)) -> bool:
-  return isinstance(x, kinds) and not isinstance(x, bool) and math.isfinite(x)
+  # Whole numbers in JSON may be larger than any float.
+  is_kind = isinstance(x, kinds) and not isinstance(x, bool)
+  return is_kind and abs(x) <= sys.float_info.max
+
+
+def _is_key(x: Any, table: Mapping[str, Any]) -> bool:
+  return isinstance(x, str) and x in table
 
 
 def common_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,20 +115,18 @@ def common_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
   keys.expect('attention_bias', False, None)
   keys.expect('mlp_bias', False, None)
   num_heads, embed_dim = (
-    keys.integer('num_attention_heads'), keys.integer('hidden_size')
+    keys.size('num_attention_heads'), keys.size('hidden_size')
   )  # fmt: skip
-  if num_heads < 1:
-    raise config_lib.ConfigError(f'num_heads={num_heads} must be positive.')
   return {
-    'vocab_size': keys.integer('vocab_size'),
-    'num_layers': keys.integer('num_hidden_layers'),
+    'vocab_size': keys.size('vocab_size'),
+    'num_layers': keys.num_layers(),
     'embed_dim': embed_dim,
     'num_heads': num_heads,
-    'num_kv_heads': keys.integer('num_key_value_heads', num_heads),
-    'head_dim': keys.integer('head_dim', embed_dim // num_heads),
-    'mlp_dim': keys.integer('intermediate_size'),
+    'num_kv_heads': keys.size('num_key_value_heads', num_heads),
+    'head_dim': keys.size('head_dim', embed_dim // num_heads),
+    'mlp_dim': keys.size('intermediate_size'),
     'activation': _ACTIVATIONS[values.get('hidden_act', 'silu')],
-    'max_context': keys.integer('max_position_embeddings'),
+    'max_context': keys.size('max_position_embeddings'),
     'norm_eps': keys.number('rms_norm_eps', 1e-6),
     'tie_embeddings': keys.flag('tie_word_embeddings', False),
     **rope(values),
@@ -109,7 +143,7 @@ def windows(
     values: a config.json.
     is_local: which layers have one if `layer_types` does not say it.
   """
-  num_layers = Keys(values).integer('num_hidden_layers')
+  num_layers = Keys(values).num_layers()
   named = values.get('layer_types')
   if named is None:
     named = [
@@ -120,7 +154,7 @@ def windows(
     raise config_lib.ConfigError(
       f'layer_types is no list of {num_layers} names in config.json.'
     )
-  if unknown := [name for name in named if name not in _KINDS]:
+  if unknown := [x for x in named if not _is_key(x, _KINDS)]:
     raise config_lib.ConfigError(
       f'layer_types has {str(unknown[0])[:50]!r} in config.json, and chatjax'
       f' can only compute {" and ".join(_KINDS)}.'
@@ -128,7 +162,7 @@ def windows(
   kinds = tuple(_KINDS[name] for name in named)
   if config_lib.LayerKind.LOCAL not in kinds:
     return {}
-  window = Keys(values).integer('sliding_window')
+  window = Keys(values).size('sliding_window')
   return {'layer_kinds': kinds, 'sliding_window': window}
 
 
@@ -140,7 +174,7 @@ def rope(values: Mapping[str, Any]) -> dict[str, Any]:
   for place in (values, stated):
     Keys(place).expect('partial_rotary_factor', 1.0, None)
   kind = stated.get('rope_type', stated.get('type', 'default'))
-  if kind not in _SCALINGS:
+  if not _is_key(kind, _SCALINGS):
     raise config_lib.ConfigError(
       f'rope_type is {str(kind)[:50]!r} in config.json, and chatjax can only'
       f' compute {" or ".join(map(repr, _SCALINGS))} for this family.'
@@ -148,7 +182,7 @@ def rope(values: Mapping[str, Any]) -> dict[str, Any]:
   length = 'original_max_position_embeddings'
   keys = Keys({length: values.get('max_position_embeddings')} | stated)
   return {
-    'rope_theta': Keys(values | stated).number('rope_theta', 10_000.0),
+    'rope_theta': Keys(values | stated).number('rope_theta', 10_000.0, over=1),
     'rope_scaling': _SCALINGS[kind](keys),
   }
 
@@ -160,7 +194,7 @@ def _linear(keys: Keys) -> config_lib.LinearRope:
 def _llama3(keys: Keys) -> config_lib.Llama3Rope:
   return config_lib.Llama3Rope(
     factor=keys.number('factor'),
-    original_context=keys.integer('original_max_position_embeddings'),
+    original_context=keys.size('original_max_position_embeddings'),
     low_frequency=keys.number('low_freq_factor'),
     high_frequency=keys.number('high_freq_factor'),
   )
@@ -171,7 +205,7 @@ def _yarn(keys: Keys) -> config_lib.Yarn:
     keys.expect(name, None)
   return config_lib.Yarn(
     factor=keys.number('factor'),
-    original_context=keys.integer('original_max_position_embeddings'),
+    original_context=keys.size('original_max_position_embeddings'),
     beta_fast=keys.number('beta_fast', 32.0),
     beta_slow=keys.number('beta_slow', 1.0),
     truncate=keys.flag('truncate', True),

@@ -132,13 +132,15 @@ def _texts(
   tokenizer_config = optional('tokenizer_config.json')
   template = _template(folder, tokenizer_config)
 
+  text = raw.get('text_config')
+
   def make() -> tokenizer_lib.Tokenizer:
     return hub_text.build(
       hub_text.Files(
         tokenizer=folder_lib.read_json(folder / 'tokenizer.json'),
         tokenizer_config=tokenizer_config,
         generation_config=optional('generation_config.json'),
-        config=raw.get('text_config') or raw,
+        config=text if isinstance(text, dict) else raw,
         vocab_size=config.vocab_size,
         template=template or '',
       )

@@ -28,6 +28,14 @@ class Keys:
   def number(self, name: str, default: float | None = None) -> float:
     return float(self._get(name, default, (int, float)))
 
+  def num_layers(self) -> int:
+    found, most = self.integer('block_count'), config_lib.MAX_LAYERS
+    if found > most:
+      raise config_lib.ConfigError(
+        f'{self._arch}.block_count is {found}, and must be at most {most:,}.'
+      )
+    return found
+
   def vocab_size(self) -> int:
     key = 'tokenizer.ggml.tokens'
     if key not in self._metadata:

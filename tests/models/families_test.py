@@ -11,6 +11,7 @@ from chatjax.ckpt import mapping
 from chatjax.ckpt import view
 from chatjax.models import convert
 from chatjax.models import families
+from chatjax.models import hub_config
 from chatjax.models import hub_source
 from chatjax.models import source as source_lib
 from tests.models import folders
@@ -210,3 +211,90 @@ def test_contexts_end_where_other_frequencies_begin():
   config = read_config(values)
   assert config.max_context == 64
   assert config.rotary_dim == 12
+
+
+# None of them may end in another error than one of configs.
+ODD = (
+  None, True, False, -1, 0, 1, 2.5, -2.5, 1e308, 10**9, 10**400, '', 'x', [],
+  {}, [{}], [[]], [None], {'rope_type': []}, {'rope_type': {}}, {'type': [1]},
+  {'full_attention': [], 'sliding_attention': []}, [1e308], [10**400],
+)  # fmt: skip
+
+
+def _paths(values, prefix=()):
+  for key, value in values.items():
+    yield (*prefix, key)
+    if isinstance(value, dict):
+      yield from _paths(value, (*prefix, key))
+
+
+def _changed(values, path, value):
+  values = copy.deepcopy(values)
+  at = values
+  for key in path[:-1]:
+    at = at[key]
+  at[path[-1]] = value
+  return values
+
+
+def _refusal(raw):
+  try:
+    hub_config.read(raw, 'x')
+  except source_lib.LoadError as error:
+    return str(error)
+  return None
+
+
+@pytest.mark.parametrize('name', sorted(folders.ALL))
+def test_whatever_stands_in_a_config_is_read_or_refused(name):
+  values = folders.config_json(name)
+  older = {} if 'gemma3' in name else {'older': folders.as_published(values)}
+  more = {
+    'sliding_window_pattern', 'no_rope_layer_interval', 'max_window_layers',
+    'original_max_position_embeddings', 'rope_scaling', 'partial_rotary_factor',
+    'use_sliding_window', 'query_pre_attn_scalar', 'rope_local_base_freq',
+    'layer_types', 'no_rope_layers', 'text_config',
+  }  # fmt: skip
+  for each in (values, *older.values()):
+    for path in (*_paths(each), *((key,) for key in more)):
+      for odd in ODD:
+        raw = _changed(each, path, odd)
+        if told := _refusal(raw):
+          assert told.startswith(('x cannot be run: ', 'x holds a ')), told
+          assert len(told) < 500, told
+
+
+SIZES = (
+  'vocab_size', 'num_hidden_layers', 'hidden_size', 'num_attention_heads',
+  'num_key_value_heads', 'head_dim', 'intermediate_size',
+  'max_position_embeddings',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('value', [-1, 0, True, False, 10**9 * 3, 10**400, 2.5])
+@pytest.mark.parametrize('key', SIZES)
+def test_sizes_that_are_none(key, value):
+  values = folders.config_json('llama') | {key: value}
+  with pytest.raises(config_lib.ConfigError, match=key) as caught:
+    read_config(values)
+  assert 'config.json' in str(caught.value)
+
+
+@pytest.mark.parametrize(('name', 'key'), [
+    ('mixtral', 'num_local_experts'), ('mixtral', 'num_experts_per_tok'),
+    ('qwen3_moe', 'moe_intermediate_size'), ('gpt_oss', 'num_local_experts'),
+    ('gpt_oss', 'sliding_window'), ('gemma2', 'query_pre_attn_scalar'),
+    ('llama', 'rope_theta'),
+])  # fmt: skip
+@pytest.mark.parametrize('value', [-1, 0, True])
+def test_numbers_of_some_families_that_are_none(name, key, value):
+  values = folders.config_json(name)
+  values.get('rope_parameters', {}).pop('rope_theta', None)
+  with pytest.raises(config_lib.ConfigError, match=key):
+    read_config(values | {key: value})
+
+
+def test_a_thousand_layers_are_read():
+  values = folders.config_json('llama') | {'num_hidden_layers': 1000}
+  values.pop('layer_types', None)
+  assert read_config(values).num_layers == 1000

@@ -379,6 +379,25 @@ CONFIGS = {
   'another architecture': ({'architectures': ['NoSuch']}, 'holds a NoSuch'),
   'no architecture': ({'architectures': None}, 'nameless'),
   'no size': ({'hidden_size': None}, 'has no hidden_size'),
+  'architectures that are no names': (
+    {'architectures': [{}]}, 'cannot be run: architectures is no list of names',
+  ),
+  'no architectures at all': ({'architectures': 1}, 'architectures is no list'),
+  'no half for texts': (
+    {'architectures': ['Gemma3ForConditionalGeneration']},
+    'cannot be run: text_config is no object in config.json',
+  ),
+  'rotation': ({'rope_scaling': {'rope_type': []}}, r'rope_type is .\[\]'),
+  'layers of no kind': (
+    {
+      'use_sliding_window': True, 'max_window_layers': 1,
+      'layer_types': [{}, 1],
+    },
+    'layer_types has',
+  ),
+  'too many layers': (
+    {'num_hidden_layers': 10**9}, 'num_hidden_layers is 1000000000 .* 1,000',
+  ),
   'other quantization': (
     {'quantization_config': {'quant_method': 'awq'}}, "quantized by 'awq'",
   ),

@@ -240,6 +240,8 @@ REFUSED = {
   ('gemma3', 'attention.sliding_window_pattern', 2): 'window_pattern is 2',
   ('llama', 'block_count', None): 'has no llama.block_count',
   ('llama', 'block_count', 'two'): 'llama.block_count is not one number',
+  ('llama', 'block_count', 10**9): 'llama.block_count is 1000000000',
+  ('gemma3', 'block_count', 10**9): 'must be at most 1,000',
   ('llama', 'attention.head_count', 0): 'num_heads=0 must be positive',
   ('llama', 'attention.head_count_kv', 3): 'is not a multiple of',
 }

@@ -30,7 +30,7 @@ def gemma_sizes(values: family.Metadata) -> dict[str, Any]:
   usual = {'tie_word_embeddings': True}
   sizes = hub_keys.common_sizes(usual | dict(values, hidden_act=activation))
   return sizes | {
-    'query_scale': keys.number('query_pre_attn_scalar') ** -0.5,
+    'query_scale': keys.number('query_pre_attn_scalar', over=0) ** -0.5,
     'embed_scale': sizes['embed_dim'] ** 0.5,
     'attn_softcap': keys.number('attn_logit_softcapping', 0.0) or None,
     'final_softcap': keys.number('final_logit_softcapping', 0.0) or None,

@@ -80,7 +80,7 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
       'rope_parameters of sliding_attention has a rope_type in config.json, and'
       " chatjax can only compute 'default' there for this family."
     )
-  every = hub_keys.Keys(values).integer('sliding_window_pattern', _GLOBAL_EVERY)
+  every = hub_keys.Keys(values).size('sliding_window_pattern', _GLOBAL_EVERY)
   kinds = hub_keys.windows(values, lambda layer: (layer + 1) % every != 0)
   return config_lib.ModelConfig(
     **gemma2.gemma_sizes(_global_rope(values)),
@@ -88,6 +88,13 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
     local_rope_theta=local['rope_theta'],
     qk_norm=True,
   )
+
+
+def _read_text_config(values: family.Metadata) -> config_lib.ModelConfig:
+  text = values.get('text_config')
+  if not isinstance(text, dict):
+    raise config_lib.ConfigError('text_config is no object in config.json.')
+  return read_hub_config(text)
 
 
 def _global_rope(values: family.Metadata) -> dict[str, Any]:
@@ -99,7 +106,9 @@ def _global_rope(values: family.Metadata) -> dict[str, Any]:
 
 def _local_rope(values: family.Metadata) -> dict[str, Any]:
   stated = values.get('rope_parameters')
-  theta = values.get('rope_local_base_freq') or _LOCAL_ROPE_THETA
+  theta = hub_keys.Keys(values).number(
+    'rope_local_base_freq', _LOCAL_ROPE_THETA, over=1
+  )
   rope = {} if stated is None else _of_kind(stated, 'sliding_attention')
   return {'rope_parameters': {'rope_theta': theta} | rope}
 
@@ -148,7 +157,7 @@ _TEXT_ONLY = family.Family(
 # The text half of models that see.
 _MULTIMODAL = family.Family(
   architectures=('Gemma3ForConditionalGeneration',),
-  read_hub_config=lambda values: read_hub_config(values['text_config']),
+  read_hub_config=_read_text_config,
   hub_rules=_HUB_RULES,
   hub_names=_text_names,
 )

@@ -49,8 +49,8 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
     qkv_bias=True,
     out_bias=True,
     attention_sinks=True,
-    num_experts=keys.integer('num_local_experts'),
-    experts_per_token=keys.integer('num_experts_per_tok'),
+    num_experts=keys.num_experts('num_local_experts'),
+    experts_per_token=keys.size('num_experts_per_tok'),
     moe_dim=sizes['mlp_dim'],
     moe_bias=True,
   )

@@ -15,8 +15,8 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
   return config_lib.ModelConfig(
     **sizes,
     **mistral.one_window(values),
-    num_experts=keys.integer('num_local_experts'),
-    experts_per_token=keys.integer('num_experts_per_tok'),
+    num_experts=keys.num_experts('num_local_experts'),
+    experts_per_token=keys.size('num_experts_per_tok'),
     moe_dim=sizes['mlp_dim'],
   )
 

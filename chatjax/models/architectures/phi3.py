@@ -27,7 +27,14 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
   rope = {'rope_theta': values.get('rope_theta')} | stated
   plain = {key: x for key, x in values.items() if key not in _ROPE_KEYS}
   sizes = hub_keys.common_sizes(plain | {'rope_theta': rope['rope_theta']})
-  part = hub_keys.Keys(values | stated).number('partial_rotary_factor', 1.0)
+  part = hub_keys.Keys(values | stated).number(
+    'partial_rotary_factor', 1.0, over=0
+  )
+  if part > 1:
+    raise config_lib.ConfigError(
+      f'partial_rotary_factor is {part:g} in config.json, and must be at'
+      ' most 1.'
+    )
   rotary_dim = int(sizes['head_dim'] * part)
   if rotary_dim != sizes['head_dim']:
     sizes['rotary_dim'] = rotary_dim
@@ -41,11 +48,11 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
 
 def _long(values: family.Metadata, stated: family.Metadata) -> dict[str, Any]:
   keys = hub_keys.Keys(values)
-  context = keys.integer('max_position_embeddings')
+  context = keys.size('max_position_embeddings')
   # Some folders state it beside the factors.
   original = hub_keys.Keys(
     {'original_max_position_embeddings': 4096} | values | stated
-  ).integer('original_max_position_embeddings')
+  ).size('original_max_position_embeddings', least=2)
   stretch = context / original
   usual = (
     math.sqrt(1 + math.log(stretch) / math.log(original))

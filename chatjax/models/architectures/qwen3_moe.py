@@ -20,9 +20,9 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
   return config_lib.ModelConfig(
     **hub_keys.common_sizes(values),
     qk_norm=True,
-    num_experts=keys.integer(name),
-    experts_per_token=keys.integer('num_experts_per_tok'),
-    moe_dim=keys.integer('moe_intermediate_size'),
+    num_experts=keys.num_experts(name),
+    experts_per_token=keys.size('num_experts_per_tok'),
+    moe_dim=keys.size('moe_intermediate_size'),
     norm_topk=values.get('norm_topk_prob', False),
   )
 

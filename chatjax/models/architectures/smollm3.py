@@ -25,9 +25,9 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
 def _rope_layers(values: family.Metadata) -> tuple[bool, ...]:
   """Whether each layer rotates: what `no_rope_layers` says, by its zeros."""
   keys = hub_keys.Keys(values)
-  num_layers = keys.integer('num_hidden_layers')
+  num_layers = keys.num_layers()
   if values.get('no_rope_layers') is None:
-    every = keys.integer('no_rope_layer_interval', _UNROTATED_EVERY)
+    every = keys.size('no_rope_layer_interval', _UNROTATED_EVERY)
     return tuple((layer + 1) % every != 0 for layer in range(num_layers))
   stated = keys.numbers('no_rope_layers')
   if len(stated) != num_layers:
