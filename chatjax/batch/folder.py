@@ -28,6 +28,7 @@ import uuid
 from chatjax import types
 from chatjax.batch import leases as leases_lib
 from chatjax.batch import parts
+from chatjax.batch import source as source_lib
 from chatjax.store import manifest as manifest_lib
 
 REQUESTS, RESULTS, ERRORS = 'requests.jsonl', 'results.jsonl', 'errors.jsonl'
@@ -214,29 +215,28 @@ class Folder:
 
   def done(self) -> dict[int, Counts]:
     """The finished ranges, by index."""
-    found = map(_DONE.fullmatch, os.listdir(self._done))
-    return {
-      int(match[1]): Counts(int(match[2]), int(match[3]))
-      for match in found
-      if match
-    }
+    return {index: _told(names[0]) for index, names in self._names().items()}
 
   def merge(
-    self, manifest: manifest_lib.Manifest, num_ranges: int
+    self, manifest: manifest_lib.Manifest, source: source_lib.Source
   ) -> manifest_lib.Manifest:
     """Makes the results of the ranges, all of which are finished.
+
+    Args:
+      manifest: of the run, as it began.
+      source: the requests, each of which has to have its record.
 
     Raises:
       Damaged: a range is not whole any more, and is to be run again.
     """
-    names = {
-      int(match[1]): match[0]
-      for match in map(_DONE.fullmatch, os.listdir(self._done))
-      if match
-    }
+    names = self._names()
+    for index in range(source.num_ranges):
+      if index not in names:
+        raise Damaged(f'Range {index} of {self.root} is run again.')
+    self._check_whole(names, source)
     with self.final_files() as files:
-      for index in range(num_ranges):
-        for record in self._records(names[index]):
+      for index in range(source.num_ranges):
+        for record in self._records(index, names[index]):
           files.add(record)
     counts = files.counts
     complete = manifest.finish(
@@ -324,18 +324,64 @@ class Folder:
     for name in (REQUESTS, manifest_lib.NAME):
       (self.root / name).unlink(missing_ok=True)
 
-  def _records(self, name: str) -> Iterator[parts.Record]:
+  def _names(self) -> dict[int, list[str]]:
+    """The files of each finished range, by index; the fullest first.
+
+    There is one, unless a worker has made less of a range that others have
+    finished: it may have been stopped in its midst for long.
+    """
+    found: dict[int, list[str]] = {}
+    for name in os.listdir(self._done):
+      if match := _DONE.fullmatch(name):
+        found.setdefault(int(match[1]), []).append(name)
+    for names in found.values():
+      names.sort(key=lambda name: (-_told(name).total, name))
+    return found
+
+  def _check_whole(
+    self, names: Mapping[int, list[str]], source: source_lib.Source
+  ) -> None:
+    """Raises `Damaged` if a range has fewer records than requests."""
+    told = {i: _told(names[i][0]).total for i in range(source.num_ranges)}
+    if sum(told.values()) == source.num_requests:
+      return
+    for index, total in told.items():
+      # The file is only read for this if there is something wrong.
+      wanted = sum(1 for _ in source.read(index))
+      if total != wanted:
+        path = self._begin_again(index, names[index])
+        raise Damaged(
+          f'{path} has {total} of {wanted} records; the others are run again.'
+        )
+
+  def _begin_again(self, index: int, names: list[str]) -> pathlib.Path:
+    """A range is finished no more; what is sound of it is kept."""
+    path = self._done / names[0]
+    os.replace(path, self.new_part(index, 0))
+    for name in names[1:]:
+      (self._done / name).unlink()
+    return path
+
+  def _records(self, index: int, names: list[str]) -> Iterator[parts.Record]:
     """All of a finished range; if it is damaged, it is finished no more."""
-    path = self._done / name
-    match = _DONE.fullmatch(name)
-    found = list(parts.places(path))
-    if None in found or len(found) != int(match[2]) + int(match[3]):
-      os.replace(path, self.new_part(int(match[1]), 0))
-      raise Damaged(f'{path} was damaged; its requests are run again.')
-    for _, place in found:
-      record = place.read()
-      assert record is not None
+    found = list(parts.places(self._done / names[0]))
+    told = _told(names[0])
+    is_sound = None not in found and len(found) == told.total
+    for _, place in found if is_sound else ():
+      if (record := place.read()) is None:
+        is_sound = False
+        break
       yield record
+    if not is_sound:
+      path = self._begin_again(index, names)
+      raise Damaged(f'{path} was damaged; its requests are run again.')
+
+
+def _told(name: str) -> Counts:
+  """What the name of a finished range says of it."""
+  match = _DONE.fullmatch(name)
+  assert match is not None
+  return Counts(int(match[2]), int(match[3]))
 
 
 def cannot_write(root: pathlib.Path, error: OSError) -> FolderError:

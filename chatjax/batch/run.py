@@ -177,7 +177,7 @@ def merge(output: pathlib.Path) -> manifest_lib.Manifest:
       )
     if leases.take(_MERGE) is None:
       raise _busy(folder, leases.holder(_MERGE))
-    merged = folder.merge(manifest, source.num_ranges)
+    merged = folder.merge(manifest, source)
   folder.clear()
   return merged
 
@@ -194,7 +194,7 @@ def _to_the_end(
       asyncio.run(worker.run())
       if lease := leases.take(_MERGE):
         try:
-          merged = folder.merge(manifest, source.num_ranges)
+          merged = folder.merge(manifest, source)
         finally:
           leases.release(lease)
         folder.clear()

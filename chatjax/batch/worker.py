@@ -220,7 +220,9 @@ class Worker:
       if index in done:
         continue
       if lease := self._leases.take(f'range-{index}'):
-        return self._open(index, lease)
+        if index not in self._folder.done():
+          return self._open(index, lease)
+        self._leases.release(lease)  # somebody has ended it meanwhile
     return None
 
   def _open(self, index: int, lease: leases_lib.Lease) -> _Range:
@@ -265,10 +267,21 @@ class Worker:
     self._report(self.progress())
 
   def _finish(self, taken: _Range) -> None:
-    places, _ = self._folder.places(taken.index, taken.keys)
-    self._folder.finish(taken.index, places)
+    """Puts a range together, all of whose records this worker has written.
+
+    They need not be there any more: this worker may have been silent for so
+    long that another has finished the range and dropped all parts, and a
+    record may have been damaged since. Then the range is anybody's again, who
+    looks what there is.
+    """
+    is_whole = False
+    with contextlib.suppress(FileNotFoundError, folder_lib.Damaged):
+      places, _ = self._folder.places(taken.index, taken.keys)
+      if is_whole := places.keys() == taken.keys.keys():
+        self._folder.finish(taken.index, places)
     with self._lock:
-      self._done[taken.index] = taken.counts
+      if is_whole:
+        self._done[taken.index] = taken.counts
       del self._ranges[taken.part]
     self._leases.release(taken.lease)
 
