@@ -185,11 +185,13 @@ class Folder:
     found: dict[int, parts.Place] = {}
     num_damaged = 0
     for path in self.parts(index):
-      for one in parts.places(path):
-        if one is None:
-          num_damaged += 1
-        elif keys.get(one[0]) == one[1].key:
-          found.setdefault(*one)
+      # A worker that was held for dead may end the range, and drop its parts.
+      with contextlib.suppress(FileNotFoundError):
+        for one in parts.places(path):
+          if one is None:
+            num_damaged += 1
+          elif keys.get(one[0]) == one[1].key:
+            found.setdefault(*one)
     return found, num_damaged
 
   def finish(self, index: int, places: Mapping[int, parts.Place]) -> None:

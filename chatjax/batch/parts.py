@@ -134,6 +134,11 @@ class Writer:
       self._waiting.append((path, record))
       self._wake.notify()
 
+  @property
+  def num_waiting(self) -> int:
+    """Records that were put and are not being written yet."""
+    return len(self._waiting)
+
   def forget(self, path: pathlib.Path) -> None:
     """Closes a part that gets nothing more; for the writer's thread."""
     if file := self._files.pop(path, None):

@@ -22,6 +22,7 @@ from chatjax.batch import shards
 from chatjax.batch import source as source_lib
 
 _MIN_AHEAD = 8
+_MOST_UNWRITTEN = 512  # records
 _POLL_S = 1.0
 
 
@@ -59,6 +60,7 @@ class _Range:
   Attributes:
     part: where its new records go.
     keys: of its requests, by line.
+    ready: records that need no asking.
     items: what is to be asked, in order.
     left: records that are not on disk yet.
     counts: of those that are.
@@ -68,6 +70,7 @@ class _Range:
   lease: leases_lib.Lease
   part: pathlib.Path
   keys: dict[int, str] = dataclasses.field(default_factory=dict)
+  ready: list[parts.Record] = dataclasses.field(default_factory=list)
   items: list[order.Item] = dataclasses.field(default_factory=list)
   left: int = 0
   counts: folder_lib.Counts = folder_lib.NONE
@@ -117,7 +120,7 @@ class Worker:
     self._fingerprint = asker.session.engine.fingerprint
     self._lock = threading.Lock()
     self._ranges: dict[pathlib.Path, _Range] = {}
-    self._done = folder.done()
+    self._count(folder.done())
     self._tokens: dict[int, int] = {}  # by line, until it is on disk
     self._num_tokens = 0
     self._num_damaged = 0
@@ -126,6 +129,8 @@ class Worker:
 
   async def run(self) -> None:
     """Works until every range of the file is finished by somebody.
+
+    It can be called again: what was open when it ended is then begun anew.
 
     Raises:
       folder.FolderError: the folder cannot be written.
@@ -147,13 +152,18 @@ class Worker:
       await asyncio.gather(*self._tasks, return_exceptions=True)
       # What is answered is kept, whatever else went wrong.
       await asyncio.to_thread(self._writer.close)
+      await asyncio.to_thread(self._give_up)
     self._check_writer()
 
   async def _work(self) -> None:
     with self._folder.writing():
       while True:
+        self._look()
         taken = await asyncio.to_thread(self._next)
         if taken is not None:
+          while taken.ready:
+            await self._until_written()
+            self._writer.put(taken.part, taken.ready.pop())
           for item in taken.items:
             await self._until_room(item.n)
             self._ask(taken, item)
@@ -168,11 +178,19 @@ class Worker:
     while self._room is not None and not self._room(self._num_open, n):
       await self._wait(_POLL_S / 20)
 
+  async def _until_written(self) -> None:
+    while self._writer.num_waiting >= _MOST_UNWRITTEN:
+      await self._wait(_POLL_S)
+
   async def _wait(self, timeout_s: float) -> None:
     """Until something happens; raises what went wrong."""
     with contextlib.suppress(TimeoutError):
       await asyncio.wait_for(self._wake.wait(), timeout_s)
     self._wake.clear()
+    self._look()
+
+  def _look(self) -> None:
+    """Raises what went wrong."""
     if self._should_stop():
       raise Stopped('The batch was stopped.')
     self._check_writer()
@@ -210,7 +228,7 @@ class Worker:
     """Takes a range that nobody works on; None if there is none now."""
     done = self._folder.done()
     with self._lock:
-      self._done = done
+      self._count(done)
     mine, others = [], []
     for index in range(self._source.num_ranges):
       is_mine = index % self._shard.count == self._shard.index
@@ -241,6 +259,7 @@ class Worker:
     items = [one for one in plan.items if one.line not in known]
     ready = [one for one in plan.refusals if one.line not in known]
     ready += filter(None, (self._kept.find(x.line, x.key) for x in items))
+    taken.ready = ready
     lines_ready = {one.line for one in ready}
     taken.items = order.arrange([x for x in items if x.line not in lines_ready])
     taken.left = len(taken.items) + len(ready)
@@ -249,8 +268,8 @@ class Worker:
     with self._lock:
       self._num_damaged += num_damaged
       self._ranges[taken.part] = taken
-    for record in ready:
-      self._writer.put(taken.part, record)
+      if index not in self._done:
+        self._counts += taken.counts
     if not taken.left:
       self._finish(taken)
     return taken
@@ -259,7 +278,11 @@ class Worker:
     """A record is on disk."""
     taken = self._ranges[path]
     self._num_tokens += self._tokens.pop(record.line, 0)
-    taken.counts += folder_lib.Counts(not record.is_error, record.is_error)
+    with self._lock:
+      one = folder_lib.Counts(not record.is_error, record.is_error)
+      taken.counts += one
+      if taken.index not in self._done:
+        self._counts += one
     taken.left -= 1
     if not taken.left:
       self._writer.forget(path)
@@ -280,17 +303,39 @@ class Worker:
       if is_whole := places.keys() == taken.keys.keys():
         self._folder.finish(taken.index, places)
     with self._lock:
-      if is_whole:
-        self._done[taken.index] = taken.counts
       del self._ranges[taken.part]
+      if is_whole:
+        self._done.setdefault(taken.index, taken.counts)
+      else:
+        self._count(self._done)
     self._leases.release(taken.lease)
+
+  def _give_up(self) -> None:
+    """Makes what is not done anybody's, this worker's too."""
+    with self._lock:
+      left, self._ranges = [*self._ranges.values()], {}
+      self._count(self._done)
+    # A task that is cancelled before its first step does not count itself out.
+    self._num_open = 0
+    self._tasks.clear()
+    self._tokens.clear()
+    # If that cannot be written, the leases end with their owner.
+    with contextlib.suppress(OSError):
+      for taken in left:
+        self._leases.release(taken.lease)
+
+  def _count(self, done: dict[int, folder_lib.Counts]) -> None:
+    """Counts anew; the sum is told with every record, of many ranges."""
+    self._done = done
+    counts = [*done.values()]
+    # Another may have finished what is open here.
+    counts += [x.counts for x in self._ranges.values() if x.index not in done]
+    self._counts = sum(counts, folder_lib.NONE)
 
   def progress(self) -> Progress:
     with self._lock:
-      open_counts = [one.counts for one in self._ranges.values()]
-      counts = sum((*self._done.values(), *open_counts), folder_lib.NONE)
       return Progress(
-        counts=counts,
+        counts=self._counts,
         num_requests=self._source.num_requests,
         num_tokens=self._num_tokens,
         num_damaged=self._num_damaged,

@@ -597,3 +597,82 @@ def test_shards_report_what_all_have_done(session, tmp_path):
   totals = [one.counts.total for one in seen]
   assert totals == sorted(totals)
   assert totals[-1] == seen[-1].num_requests == 40
+
+
+def test_a_worker_that_begins_again_is_fresh(tmp_path, monkeypatch):
+  """Damage is found while others of its requests are open."""
+  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
+  session = make_session(pause_s=0.01)
+  run(session, path, tmp_path / 'whole')
+  finish, calls = worker_lib.Worker._finish, []
+
+  def damaged(worker, taken):
+    calls.append(worker)
+    if len(calls) == 1:
+      assert worker._num_open
+      raise folder_lib.Damaged('A part was changed.')
+    finish(worker, taken)
+
+  monkeypatch.setattr(worker_lib.Worker, '_finish', damaged)
+  run(session, path, tmp_path / 'out')
+  assert runs.made(tmp_path / 'out') == runs.made(tmp_path / 'whole')
+  assert len(set(calls)) == 1
+  assert calls[0]._num_open == 0
+  session.engine.close()
+
+
+def test_a_file_of_bad_lines_can_be_stopped(session, tmp_path):
+  path = runs.write(tmp_path / 'in.jsonl', [b'x\n'] * 3000)
+  counted = [0]
+  with pytest.raises(worker_lib.Stopped):
+    run_lib.run(
+      session, path, tmp_path / 'out', settings=settings(),
+      report=lambda progress: counted.append(progress.counts.total),
+      should_stop=lambda: counted[-1] > 0,
+    )  # fmt: skip
+  assert counted[-1] < 2000
+  assert run(session, path, tmp_path / 'out').counts['failed'] == 3000
+
+
+def test_a_file_of_bad_lines_ends_with_its_writer(
+  session, tmp_path, monkeypatch
+):
+  path = runs.write(tmp_path / 'in.jsonl', [b'x\n'] * 3000)
+  read, num_read = source_lib.Source.read, []
+
+  def counting(source, index):
+    num_read.append(index)
+    return read(source, index)
+
+  monkeypatch.setattr(source_lib.Source, 'read', counting)
+  with monkeypatch.context() as patch:
+    Full(patch, 0)
+    with pytest.raises(folder_lib.FolderError, match='No space left'):
+      run(session, path, tmp_path / 'out')
+  assert len(num_read) < 100  # of 188
+
+
+def test_progress_is_no_work(session, tmp_path, monkeypatch):
+  """It is told for each record, of however many ranges."""
+  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(200))
+  add, progress = folder_lib.Counts.__add__, worker_lib.Worker.progress
+  num_added, told = [0], []
+
+  def counting(one, other):
+    num_added[0] += 1
+    return add(one, other)
+
+  def watched(worker):
+    with monkeypatch.context() as patch:
+      num_added[0] = 0
+      patch.setattr(folder_lib.Counts, '__add__', counting)
+      found = progress(worker)
+      told.append(num_added[0])
+    return found
+
+  monkeypatch.setattr(worker_lib.Worker, 'progress', watched)
+  run_lib.run(
+    session, path, tmp_path / 'out',
+    settings=run_lib.Settings(range_lines=4),
+  )  # fmt: skip
+  assert max(told) < 20
