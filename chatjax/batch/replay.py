@@ -84,11 +84,11 @@ def find(path: pathlib.Path, custom_id: str) -> Kept:
       f'{path.parent} is not complete; run chatjax batch again first.'
     )
   folder.check(manifest)
-  record = next((one for _, one in _named(path, custom_id)), None)
+  _, found = next(_named(path, custom_id), (0, b'null'))
+  record = json.loads(found)
   if record is None or record['response'] is None:
     raise types.ChatjaxError(f'{path} has no answer to {custom_id!r}.')
-  line, _ = next(_named(folder.requests, custom_id))
-  data = folder.requests.read_bytes().splitlines()[line - 1]
+  line, data = next(_named(folder.requests, custom_id))
   return Kept(
     body=record['response']['body'],
     asked=lines.parse(data, limits=limits_lib.Limits(max_body_bytes=2**62)),
@@ -151,14 +151,12 @@ def describe(report: Report) -> str:
   return '\n'.join(told)
 
 
-def _named(
-  path: pathlib.Path, custom_id: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
-  """(line, fields) of the lines with an id, which is looked for as it is."""
+def _named(path: pathlib.Path, custom_id: str) -> Iterator[tuple[int, bytes]]:
+  """(number, line) of the lines with an id, which is looked for as it is."""
   with open(path, 'rb') as file:
     for number, data in enumerate(file, 1):
       if lines.custom_id_of(data) == custom_id:
-        yield number, json.loads(data.decode('utf-8-sig'))
+        yield number, data
 
 
 def _compared(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,21 @@ def test_an_answer_is_drawn_again_bit_for_bit(session, output, name):
   assert 'bit for bit' in replay_lib.describe(report)
 
 
+def test_lines_end_where_they_end_when_a_batch_is_run(session, tmp_path):
+  """A lone carriage return, NEL and LS end none."""
+  first = runs.line('first', model='tiny', user='a\u2028b\x85c', max_tokens=3)
+  first = json.dumps(json.loads(first), ensure_ascii=False).encode() + b'\n'
+  path = runs.write(
+    tmp_path / 'in.jsonl',
+    [first.replace(b', ', b',\r'), LINES[0].replace(b', ', b',\r'), LINES[2]],
+  )
+  run_lib.run(session, path, tmp_path / 'out')
+  for line, name in enumerate(('first', 'plain', 'bits'), 1):
+    kept = replay_lib.find(tmp_path / 'out' / 'results.jsonl', name)
+    assert (kept.line, kept.asked.custom_id) == (line, name)
+    assert replay_lib.replay(session, kept).is_identical
+
+
 @pytest.mark.parametrize(
   ('name', 'changed', 'where'),
   [
