@@ -13,6 +13,8 @@ _TEXT = re.compile(r'([0-9]{1,6})/([0-9]{1,6})')
 # What says how many pods a Kubernetes job has; Kubernetes itself does not.
 POD_COUNTS = ('JOB_COMPLETIONS', 'CHATJAX_SHARDS')
 
+_TPU = ('TPU_WORKER_ID', 'TPU_WORKER_HOSTNAMES')
+
 
 class ShardError(types.ChatjaxError):
   """A shard that there is not."""
@@ -51,21 +53,44 @@ ALL = Shard()
 
 
 def detect(environ: Mapping[str, str]) -> Shard:
-  """What SLURM or Kubernetes say; the whole file if nobody says anything.
+  """As `told`; the whole file if nobody says anything."""
+  return told(environ) or ALL
+
+
+def told(environ: Mapping[str, str]) -> Shard | None:
+  """What SLURM, Kubernetes or a TPU pod say; None if nobody says anything.
 
   Raises:
     ShardError: what they say makes no sense.
   """
-  shard = ALL
+  shard = None
   if 'SLURM_ARRAY_TASK_ID' in environ:
     shard = _array(environ)
   if 'SLURM_PROCID' in environ and 'SLURM_NTASKS' in environ:
-    count = _number(environ, 'SLURM_NTASKS')
-    index = shard.index * count + _number(environ, 'SLURM_PROCID')
-    shard = Shard(index, shard.count * count)
-  if shard.count == 1 and 'JOB_COMPLETION_INDEX' in environ:
-    shard = _pod(environ)
-  return shard
+    one, count = shard or ALL, _number(environ, 'SLURM_NTASKS')
+    index = one.index * count + _number(environ, 'SLURM_PROCID')
+    shard = Shard(index, one.count * count)
+  if shard is not None and shard.count > 1:
+    return shard
+  on_tpu = _tpu(environ)
+  if 'JOB_COMPLETION_INDEX' in environ:
+    # Kubernetes may not say how many there are where the TPU does.
+    is_known = any(name in environ for name in POD_COUNTS)
+    if is_known or on_tpu is None or on_tpu.count == 1:
+      return _pod(environ)
+  return on_tpu or shard
+
+
+def _tpu(environ: Mapping[str, str]) -> Shard | None:
+  """Of the hosts of a TPU pod, of several slices if there are."""
+  if not all(name in environ for name in _TPU):
+    return None
+  count = len(environ[_TPU[1]].split(','))
+  one = Shard(_number(environ, _TPU[0]), count)
+  return Shard(
+    _number(environ, 'MEGASCALE_SLICE_ID', 0) * count + one.index,
+    _number(environ, 'MEGASCALE_NUM_SLICES', 1) * count,
+  )
 
 
 def _array(environ: Mapping[str, str]) -> Shard:
@@ -77,15 +102,15 @@ def _array(environ: Mapping[str, str]) -> Shard:
 
 
 def _pod(environ: Mapping[str, str]) -> Shard:
-  told = [name for name in POD_COUNTS if name in environ]
-  if not told:
+  counts = [name for name in POD_COUNTS if name in environ]
+  if not counts:
     raise ShardError(
       'JOB_COMPLETION_INDEX says which pod this is, and nothing how many there'
       f' are; set {POD_COUNTS[0]} to the completions of the job, or give'
       ' --shard=i/n.'
     )
   return Shard(
-    _number(environ, 'JOB_COMPLETION_INDEX'), _number(environ, told[0])
+    _number(environ, 'JOB_COMPLETION_INDEX'), _number(environ, counts[0])
   )
 
 

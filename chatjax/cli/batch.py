@@ -42,7 +42,8 @@ def define(values: flags.FlagValues) -> None:
   )  # fmt: skip
   flags.DEFINE_string(
     'shard', None, 'i/n: this is worker i (from 0) of n that share --output.'
-    ' Default: as SLURM or Kubernetes say, else 0/1.', flag_values=values,
+    ' Default: as SLURM, Kubernetes or a TPU pod say, else 0/1.',
+    flag_values=values,
   )  # fmt: skip
   flags.DEFINE_float(
     'lease_s', leases_lib.LEASE_S, 'Seconds after which a silent worker on'
@@ -140,6 +141,24 @@ def _shard(
     is_leader, given = True, processes.given(values)
     if told is None and given is not None:
       return shards.Shard(*given), True
+    if told is None and values['distributed'].value:
+      return _managed(), True
   if told is not None:
     return shards.Shard.parse(told), is_leader
   return shards.detect(os.environ), is_leader
+
+
+def _managed() -> shards.Shard:
+  """As whoever has started the processes numbers them.
+
+  Not knowing must be told: all of them would begin with the same part.
+  """
+  found = shards.told(os.environ)
+  if found is None and (known := processes.detect()) is not None:
+    found = shards.Shard(*known)
+  if found is None:
+    raise flagset.UsageError(
+      '--distributed, and neither SLURM nor Kubernetes nor a TPU pod says which'
+      ' process this is; give --shard=i/n, i from 0, to each of the n.'
+    )
+  return found

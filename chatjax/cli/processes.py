@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from absl import flags
 
 from chatjax.cli import flagset
@@ -54,6 +56,21 @@ def given(values: flags.FlagValues) -> tuple[int, int] | None:
     return None  # a manager's word is for whoever knows that manager
   _check(told, is_managed=values['distributed'].value)
   return told['process_id'], told['num_processes']
+
+
+def detect() -> tuple[int, int] | None:
+  """(which process this is, of how many), as jax finds out of managers.
+
+  It connects to no other process. None if jax knows no manager here.
+  """
+  # It is not public, and only the last resort: whatever fails says nothing.
+  with contextlib.suppress(Exception):
+    from jax._src import clusters
+
+    for one in clusters.ClusterEnv._cluster_types:
+      if not one.opt_in_only_method and one.is_env_present():
+        return one.get_process_id(), one.get_process_count()
+  return None
 
 
 def _check(told, *, is_managed: bool) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 
 FAKE = pathlib.Path(__file__).parent.parent / 'cli' / 'fake_chatjax.py'
-_MANAGERS = ('SLURM_', 'JOB_COMPLETION')
+_MANAGERS = ('SLURM_', 'JOB_COMPLETION', 'TPU_', 'MEGASCALE_')
 
 
 def child(question):

@@ -125,10 +125,48 @@ def test_shards_are_found_from_managers(forker, whole, tmp_path):
     ),
     ({'JOB_COMPLETION_INDEX': '2', 'JOB_COMPLETIONS': '5'}, '2-of-5'),
     ({'JOB_COMPLETION_INDEX': '2', 'CHATJAX_SHARDS': '5'}, '2-of-5'),
+    ({'TPU_WORKER_ID': '1', 'TPU_WORKER_HOSTNAMES': 'a,b'}, '1-of-2'),
+    ({'TPU_WORKER_ID': '0', 'TPU_WORKER_HOSTNAMES': 'localhost'}, '0-of-1'),
+    ({'TPU_WORKER_ID': '1'}, '0-of-1'),
+    (
+      # Several slices: each counts its own hosts.
+      {
+        'TPU_WORKER_ID': '1',
+        'TPU_WORKER_HOSTNAMES': 'a,b',
+        'MEGASCALE_SLICE_ID': '2',
+        'MEGASCALE_NUM_SLICES': '4',
+      },
+      '5-of-8',
+    ),
+    (
+      # A job of pods with a whole TPU each.
+      {
+        'TPU_WORKER_ID': '0',
+        'TPU_WORKER_HOSTNAMES': 'localhost',
+        'JOB_COMPLETION_INDEX': '2',
+        'JOB_COMPLETIONS': '5',
+      },
+      '2-of-5',
+    ),
+    (
+      # Kubernetes does not say how many there are; the TPU does.
+      {
+        'TPU_WORKER_ID': '2',
+        'TPU_WORKER_HOSTNAMES': 'a,b,c',
+        'JOB_COMPLETION_INDEX': '2',
+      },
+      '2-of-3',
+    ),
   ],
 )
 def test_managers_tell_the_shard(environ, found):
   assert shards.detect(environ).name == found
+
+
+def test_whether_anybody_tells():
+  assert shards.told({}) is None
+  one = {'SLURM_PROCID': '0', 'SLURM_NTASKS': '1'}
+  assert shards.told(one) == shards.ALL
 
 
 @pytest.mark.parametrize(
@@ -137,6 +175,8 @@ def test_managers_tell_the_shard(environ, found):
     {'SLURM_PROCID': 'x', 'SLURM_NTASKS': '3'},
     {'SLURM_PROCID': '3', 'SLURM_NTASKS': '3'},
     {'JOB_COMPLETION_INDEX': '2'},
+    {'TPU_WORKER_ID': 'x', 'TPU_WORKER_HOSTNAMES': 'a,b'},
+    {'TPU_WORKER_ID': '2', 'TPU_WORKER_HOSTNAMES': 'a,b'},
   ],
 )
 def test_what_managers_cannot_mean_is_refused(environ):

@@ -27,7 +27,9 @@ MODEL = f'--model={runs.MODEL}'
 def alone(monkeypatch):
   """Whatever has started the tests, it does not split them."""
   for name in list(os.environ):
-    if name.startswith(('SLURM_', 'JOB_COMPLETION')):
+    if name.startswith(
+      ('SLURM_', 'JOB_COMPLETION', 'TPU_', 'MEGASCALE_', 'OMPI_')
+    ):
       monkeypatch.delenv(name)
 
 
@@ -76,6 +78,29 @@ def test_what_is_wrong_is_said(flags, code, said, tmp_path, capsys):
       {},
       '1-of-2',
     ),
+    (['--distributed'], {'SLURM_PROCID': '1', 'SLURM_NTASKS': '4'}, '1-of-4'),
+    (['--distributed'], {'SLURM_PROCID': '0', 'SLURM_NTASKS': '1'}, '0-of-1'),
+    (
+      ['--distributed'],
+      {'JOB_COMPLETION_INDEX': '2', 'JOB_COMPLETIONS': '3'},
+      '2-of-3',
+    ),
+    (
+      ['--distributed'],
+      {'TPU_WORKER_ID': '3', 'TPU_WORKER_HOSTNAMES': 'a,b,c,d'},
+      '3-of-4',
+    ),
+    (
+      # What only jax knows of.
+      ['--distributed'],
+      {
+        'OMPI_MCA_orte_hnp_uri': '1531576320.0;tcp://10.96.0.1:34911',
+        'OMPI_COMM_WORLD_RANK': '2',
+        'OMPI_COMM_WORLD_SIZE': '5',
+      },
+      '2-of-5',
+    ),
+    (['--distributed', '--shard=1/3'], {}, '1-of-3'),
   ],
 )
 def test_who_says_which_shard_it_is(flags, environ, name, monkeypatch):
@@ -86,6 +111,14 @@ def test_who_says_which_shard_it_is(flags, environ, name, monkeypatch):
   flagset.parse(values, flags, command='batch')
   shard, is_leader = batch._shard(values, options.config(values))
   assert (shard.name, is_leader) == (name, True)
+
+
+def test_processes_that_nobody_numbers_are_refused():
+  values = flagset.new()
+  batch.define(values)
+  flagset.parse(values, ['--distributed'], command='batch')
+  with pytest.raises(flagset.UsageError, match=r'--shard=i/n'):
+    batch._shard(values, options.config(values))
 
 
 def test_secrets_of_the_config_are_not_told(tmp_path):
