@@ -35,7 +35,6 @@ REQUESTS, RESULTS, ERRORS = 'requests.jsonl', 'results.jsonl', 'errors.jsonl'
 _WORK = 'work'
 _PART = re.compile(r'([0-9]+)\.([0-9]+)\.part')
 _DONE = re.compile(r'([0-9]+)\.([0-9]+)\.([0-9]+)\.part')
-_BLOCK = 2**20
 
 
 class FolderError(types.ChatjaxError):
@@ -123,7 +122,7 @@ class Folder:
         )
     with self.writing():
       for folder in (self.leases, self._parts, self._done):
-        folder.mkdir(parents=True, exist_ok=True)
+        manifest_lib.make_folder(folder)
 
   @contextlib.contextmanager
   def writing(self) -> Iterator[None]:
@@ -149,17 +148,24 @@ class Folder:
     if not self.requests.exists():
       fresh = self.root / f'.{REQUESTS}.{uuid.uuid4().hex}'
       try:
-        _copy(path, fresh)
+        manifest_lib.copy_durably(path, fresh)
         leases_lib.link_once(fresh, self.requests)
       finally:
         fresh.unlink(missing_ok=True)
       manifest_lib.sync_folder(self.root)
-    if manifest_lib.digest_file(self.requests) != told:
+    if not self.has_copy_of(path):
       raise FolderError(
         f'{self.requests} is not a copy of {path}: the folder is of other'
-        ' requests, or the file was changed; choose another --output.'
+        ' requests, or the file was changed; choose another --output, or'
+        ' --force to give up those.'
       )
     return told
+
+  def has_copy_of(self, path: pathlib.Path) -> bool:
+    """Whether the folder's requests are those of a file."""
+    return self.requests.exists() and (
+      manifest_lib.digest_file(self.requests) == manifest_lib.digest_file(path)
+    )
 
   def new_part(self, index: int, generation: int) -> pathlib.Path:
     return self._parts / f'{index}.{generation}.part'
@@ -309,10 +315,11 @@ class Folder:
       for name, told in manifest.results.items()
     )
 
-  def start_over(self, *, keeps: bool) -> None:
+  def start_over(self, requests: pathlib.Path, *, keeps: bool) -> None:
     """Gives up a run; the manifest last, since it says that there was one.
 
     Args:
+      requests: the file that is next. It may be that of the folder.
       keeps: sets its answers aside for `kept.Kept`.
     """
     self.kept.mkdir(exist_ok=True)
@@ -323,8 +330,9 @@ class Folder:
       path.unlink(missing_ok=True)
     if not keeps:
       shutil.rmtree(self.kept)
-    for name in (REQUESTS, manifest_lib.NAME):
-      (self.root / name).unlink(missing_ok=True)
+    if not self.has_copy_of(requests):
+      self.requests.unlink(missing_ok=True)
+    (self.root / manifest_lib.NAME).unlink(missing_ok=True)
 
   def _names(self) -> dict[int, list[str]]:
     """The files of each finished range, by index; the fullest first.
@@ -392,10 +400,3 @@ def cannot_write(root: pathlib.Path, error: OSError) -> FolderError:
     f'{root} cannot be written ({error.strerror or error}); all answers that'
     ' were counted are safe. Mend that and run the same command again.'
   )
-
-
-def _copy(path: pathlib.Path, fresh: pathlib.Path) -> None:
-  with open(path, 'rb') as source, open(fresh, 'wb') as file:
-    shutil.copyfileobj(source, file, _BLOCK)
-    file.flush()
-    os.fsync(file.fileno())

@@ -285,8 +285,12 @@ def _identify(
       has_same_answers = all(
         one.startswith(_MOVES_NO_ANSWER) for one in differs
       )
-      folder.start_over(keeps=has_same_answers and folder.is_sound(found))
+      folder.start_over(path, keeps=has_same_answers and folder.is_sound(found))
       found = None
+  elif settings.force and not folder.has_copy_of(path):
+    # A run that was killed before its manifest was made.
+    _check_alone(leases, folder, settings.shard)
+    folder.start_over(path, keeps=False)
   if found is not None and found.is_complete:
     return found
   folder.adopt(path)
@@ -340,22 +344,32 @@ def cut_short(
   """Makes the results of a run that is not to go on.
 
   Args:
-    output: its folder, in which nobody works.
+    output: its folder.
     limits: as it ran.
     fingerprint: as it ran.
     context: the longest answer.
     code: the error of all requests that have no answer.
     message: the same in a sentence.
 
+  What it came of stays: the same call again makes the same.
+
   Returns: what there is now.
+
+  Raises:
+    BusyError: somebody is at work in it.
   """
   folder = folder_lib.Folder(output)
   folder.make()
-  with (
-    folder.writing(),
-    source_lib.Source(folder.requests, limits=limits) as source,
-    folder.final_files() as files,
-  ):
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(folder.writing())
+    leases = stack.enter_context(
+      leases_lib.Leases(folder.leases, label=shards.ALL.name)
+    )
+    _take_place(leases, folder, shards.ALL)
+    source = stack.enter_context(
+      source_lib.Source(folder.requests, limits=limits)
+    )
+    files = stack.enter_context(folder.final_files())
     for index in range(source.num_ranges):
       plan = plan_lib.read(
         source, index, fingerprint=fingerprint, limits=limits, context=context
@@ -370,5 +384,4 @@ def cut_short(
           )
           record = answer_lib.refusal(line, plan.keys[line], error)
         files.add(record)
-  folder.clear()
   return files.counts

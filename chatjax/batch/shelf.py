@@ -72,11 +72,20 @@ class Shelf:
     filename: str,
     purpose: str,
     lives_s: int | None = None,
+    file_id: str | None = None,
   ) -> File:
-    """Keeps a file, which is moved here."""
+    """Keeps a file, which is moved here.
+
+    Args:
+      path: of the file.
+      filename: how clients know it.
+      purpose: what it is for.
+      lives_s: after which it goes; None is never.
+      file_id: takes the place of the file that has it, if any does.
+    """
     created_ns = time.time_ns()
     made = File(
-      id=f'file-{uuid.uuid4().hex}',
+      id=file_id or f'file-{uuid.uuid4().hex}',
       filename=filename,
       purpose=purpose,
       num_bytes=path.stat().st_size,
@@ -84,7 +93,7 @@ class Shelf:
       expires_at=None if lives_s is None else created_ns // 10**9 + lives_s,
     )
     folder = self._folder / made.id
-    folder.mkdir(parents=True)
+    manifest.make_folder(folder)
     try:
       _move(path, folder / DATA)
       about = json.dumps(dataclasses.asdict(made)).encode()

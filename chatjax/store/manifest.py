@@ -24,6 +24,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 from typing import Any
 from typing import Protocol
 from typing import Self
@@ -248,6 +249,22 @@ def write_durably(path: pathlib.Path, data: bytes) -> None:
     fresh.unlink(missing_ok=True)
     raise
   sync_folder(path.parent)
+
+
+def copy_durably(path: pathlib.Path, target: pathlib.Path) -> None:
+  """Copies a file; on return its bytes are on the disk, its name may not be."""
+  with open(path, 'rb') as source, open(target, 'wb') as file:
+    shutil.copyfileobj(source, file, _BLOCK)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def make_folder(folder: pathlib.Path) -> None:
+  """Makes a folder and all above it; on return their names are on the disk."""
+  missing = [one for one in (folder, *folder.parents) if not one.exists()]
+  folder.mkdir(parents=True, exist_ok=True)
+  for one in missing:
+    sync_folder(one.parent)
 
 
 def sync_folder(folder: pathlib.Path) -> None:

@@ -288,6 +288,42 @@ def test_answers_to_the_same_requests_are_kept(
   assert not (output / 'work').exists()
 
 
+@pytest.mark.parametrize('force', [False, True])
+def test_a_kill_before_the_manifest(session, tmp_path, monkeypatch, force):
+  """With other requests than now, and nothing that says what they were."""
+  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
+  output = tmp_path / 'out'
+
+  def killed(*unused):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(leases_lib, 'create_once', killed)
+    with pytest.raises(KeyboardInterrupt):
+      run(session, path, output)
+  assert not (output / 'manifest.json').exists()
+  other = runs.write(tmp_path / 'other.jsonl', runs.mixed(21))
+  if force:
+    assert run(session, other, output, force=True).counts['total'] == 21
+  else:
+    with pytest.raises(folder_lib.FolderError, match='--force'):
+      run(session, other, output)
+    assert run(session, path, output).counts['total'] == 20
+
+
+def test_force_leaves_the_requests_that_it_is_to_read(session, tmp_path):
+  """The copy in the folder is as good a file as any."""
+  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
+  output = tmp_path / 'out'
+  run(session, path, output)
+  path.unlink()
+  newer = make_session()
+  newer.engine.fingerprint = 'fp_new'
+  done = run(newer, output / 'requests.jsonl', output, force=True)
+  assert (done.counts['total'], done.fingerprint) == (20, 'fp_new')
+  newer.engine.close()
+
+
 def test_results_of_something_else_are_left_alone(session, tmp_path):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
   (tmp_path / 'out').mkdir()
