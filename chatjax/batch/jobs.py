@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 import contextlib
+import hashlib
 import json
 import logging
 import os
 import pathlib
 import re
 import shutil
+import sqlite3
 import threading
 import time
 from typing import Any
 import uuid
+
+import sqlalchemy as sa
 
 from chatjax import types
 from chatjax.batch import faults
@@ -47,6 +51,8 @@ _OUTPUTS = {
 }
 _OURS = 'chatjax'
 _RETRY_S = 5.0
+# Disks, databases and what they hold up: it may be better in a while.
+_MAY_PASS = (types.ChatjaxError, OSError, sqlite3.Error, sa.exc.SQLAlchemyError)
 _ENDS = {
   'expired': (
     'batch_expired',
@@ -89,7 +95,7 @@ class Jobs:
     self._wake = threading.Event()
     self._is_closed = threading.Event()
     self._thread: threading.Thread | None = None
-    if any(self._open()):
+    if any(one['status'] in OPEN for one in self._all()):
       self._start()
 
   def create(self, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,9 +113,6 @@ class Jobs:
       )
     batch_id, now_ns = f'batch_{uuid.uuid4().hex}', time.time_ns()
     folder = self._folder / batch_id
-    folder.mkdir(parents=True)
-    # Its own: the file may be deleted meanwhile.
-    shutil.copyfile(self._shelf.path(file.id), folder / _INPUT)
     made = {
       **_empty(batch_id, now_ns // 10**9),
       'endpoint': fields['endpoint'],
@@ -121,7 +124,14 @@ class Jobs:
         'output_lives_s': fields['output_lives_s'],
       },
     }
-    self._write(made)
+    try:
+      manifest_lib.make_folder(folder)
+      # Its own: the file may be deleted meanwhile.
+      manifest_lib.copy_durably(self._shelf.path(file.id), folder / _INPUT)
+      self._write(made)
+    except BaseException:
+      shutil.rmtree(folder, ignore_errors=True)
+      raise
     self._start()
     return self.shown(made)
 
@@ -153,7 +163,7 @@ class Jobs:
         found |= {'status': 'cancelling', 'cancelling_at': int(time.time())}
         self._write(found)
       (self._folder / batch_id / _CANCEL).touch()
-    self._wake.set()
+    self._start()
     return self.shown(found)
 
   def close(self) -> None:
@@ -170,7 +180,8 @@ class Jobs:
       shown[_OURS] = {'manifest': told}
     with self._lock:
       counts = self._counts.get(batch['id'])
-    if counts is not None:
+    # A batch that has ended has its own, those without an answer included.
+    if counts is not None and batch['status'] in OPEN:
       shown['request_counts'] = {
         **shown['request_counts'],
         'completed': counts.completed,
@@ -190,7 +201,12 @@ class Jobs:
   def _all(self) -> list[dict[str, Any]]:
     """Oldest first."""
     names = os.listdir(self._folder) if self._folder.is_dir() else ()
-    found = (self._read(name) for name in names if _ID.fullmatch(name))
+    found = []
+    for name in filter(_ID.fullmatch, names):
+      try:
+        found.append(self._read(name))
+      except types.RequestError as error:
+        _log.error('%s', error)  # the others go on
     return sorted(filter(None, found), key=lambda one: one[_OURS]['created_ns'])
 
   def _get(self, batch_id: str) -> dict[str, Any]:
@@ -200,10 +216,21 @@ class Jobs:
     return found
 
   def _read(self, batch_id: str) -> dict[str, Any] | None:
+    """Raises `types.RequestError` (500) if it is damaged."""
+    path = self._folder / batch_id / _ABOUT
     try:
-      return json.loads((self._folder / batch_id / _ABOUT).read_text())
+      found = json.loads(path.read_bytes())
+      if found['id'] == batch_id and found[_OURS]['created_ns']:
+        return found
     except FileNotFoundError:
       return None
+    except (ValueError, TypeError, LookupError):
+      pass
+    raise types.RequestError(
+      f'{_ABOUT} of the batch {batch_id} is damaged; create the batch again.',
+      code='server_error',
+      status=500,
+    )
 
   def _write(self, batch: Mapping[str, Any]) -> None:
     manifest_lib.write_durably(
@@ -215,12 +242,17 @@ class Jobs:
   ) -> dict[str, Any]:
     """Takes a batch to its next status, and notes when."""
     with self._locked(batch['id']):
-      # It may have been cancelled meanwhile.
-      batch = {**self._get(batch['id']), **changes}
-      batch[f'{status}_at'] = int(time.time())
-      if batch['status'] != 'cancelling' or status not in OPEN:
-        batch['status'] = status
-      self._write(batch)
+      return self._step_locked(batch, status, **changes)
+
+  def _step_locked(
+    self, batch: Mapping[str, Any], status: str, **changes: Any
+  ) -> dict[str, Any]:
+    # It may have been cancelled meanwhile.
+    batch = {**self._get(batch['id']), **changes}
+    batch[f'{status}_at'] = int(time.time())
+    if batch['status'] != 'cancelling' or status not in OPEN:
+      batch['status'] = status
+    self._write(batch)
     return batch
 
   def _locked(self, batch_id: str) -> contextlib.AbstractContextManager[None]:
@@ -230,40 +262,77 @@ class Jobs:
   # From here on: the thread of the batches.
 
   def _open(self) -> Iterable[dict[str, Any]]:
+    """What there is to do here. To end a batch takes no model."""
     for one in self._all():
-      if one['status'] in OPEN and one['model'] == self._session.model_id:
+      is_ours = one['model'] == self._session.model_id
+      if one['status'] in OPEN and (is_ours or self._end_of(one) is not None):
         yield one
 
   def _run(self) -> None:
     while not self._is_closed.is_set() and self._session.engine.is_alive:
       self._wake.clear()
-      rests = True
-      for batch in self._open():
-        rests = not self._advance(batch) and rests
-      if rests:
-        # Another server may have it, or the disk may be full for a while.
-        self._wake.wait(_RETRY_S if any(self._open()) else None)
+      try:
+        has_ended = [self._advance(batch) for batch in self._open()]
+        rest_s = 0 if any(has_ended) else self._rest_s()
+      except Exception:  # noqa: BLE001 - no other thread does its work
+        _log.exception('Batches wait.')
+        rest_s = _RETRY_S
+      if rest_s != 0:
+        self._wake.wait(rest_s)
+
+  def _rest_s(self) -> float | None:
+    """Until there may be something to do; None if only a call brings it."""
+    if any(self._open()):
+      # Another server may have it, or the disk may be full for a while.
+      return _RETRY_S
+    ends = [x['expires_at'] for x in self._all() if x['status'] in OPEN]
+    return max(0.0, min(ends) - time.time()) + 0.1 if ends else None
 
   def _advance(self, batch: dict[str, Any]) -> bool:
-    """Does all that can be done of a batch; whether it has ended."""
+    """Does all that can be done of a batch; whether it has ended.
+
+    Whatever goes wrong is this batch's alone.
+    """
     try:
-      if self._end_of(batch) is None:
-        batch = self._validate(batch)
-      if batch['status'] == 'failed':
-        return True
-      if self._end_of(batch) is None:
-        self._answer(batch)
-      self._finish(batch)
-    except worker_lib.Stopped:
-      if self._is_closed.is_set():
-        return True
-      self._finish(batch)
-    except (types.ChatjaxError, OSError) as error:
+      self._bring_to_its_end(batch)
+    except _MAY_PASS as error:
       _log.error('%s waits: %s', batch['id'], error)
       return False
+    except Exception as error:  # noqa: BLE001 - told in the batch
+      _log.exception('%s fails.', batch['id'])
+      return self._fail(batch, error)
     finally:
       with self._lock:
         self._counts.pop(batch['id'], None)
+    return True
+
+  def _bring_to_its_end(self, batch: dict[str, Any]) -> None:
+    if self._end_of(batch) is None:
+      batch = self._validate(batch)
+    if batch['status'] == 'failed':
+      return
+    if self._end_of(batch) is None:
+      try:
+        self._answer(batch)
+      except worker_lib.Stopped:
+        if self._is_closed.is_set():
+          return
+    self._finish(batch)
+
+  def _fail(self, batch: Mapping[str, Any], error: Exception) -> bool:
+    """Ends a batch that this server cannot do; whether that can be written."""
+    told = {
+      'code': 'server_error',
+      'message': f'The server could not do this batch ({type(error).__name__});'
+      ' its log says more.',
+      'line': None,
+      'param': None,
+    }
+    try:
+      self._step(batch, 'failed', errors={'object': 'list', 'data': [told]})
+    except _MAY_PASS as another:
+      _log.error('%s waits: %s', batch['id'], another)
+      return False
     return True
 
   def _end_of(self, batch: Mapping[str, Any]) -> str | None:
@@ -318,7 +387,13 @@ class Jobs:
     )
 
   def _finish(self, batch: dict[str, Any]) -> None:
-    """Makes files of what was answered."""
+    """Makes files of what was answered, unless another server has."""
+    with self._locked(batch['id']):
+      batch = self._get(batch['id'])
+      if batch['status'] in OPEN:
+        self._finish_locked(batch)
+
+  def _finish_locked(self, batch: dict[str, Any]) -> None:
     run_folder = self._folder / batch['id'] / _RUN
     done = folder_lib.Folder(run_folder).manifest()
     is_complete = done is not None and done.is_complete
@@ -334,12 +409,13 @@ class Jobs:
         code=_ENDS[status][0],
         message=_ENDS[status][1],
       )
-    batch = self._step(batch, 'finalizing') if is_complete else batch
+    if is_complete:
+      batch = self._step_locked(batch, 'finalizing')
     made = self._make_files(batch, run_folder)
     if done is not None:
       told = json.loads(done.as_json())
       made[_OURS] = {**batch[_OURS], 'manifest': told}
-    self._step(batch, status, **made)
+    self._step_locked(batch, status, **made)
     shutil.rmtree(run_folder, ignore_errors=True)
     (self._folder / batch['id'] / _INPUT).unlink(missing_ok=True)
 
@@ -360,6 +436,8 @@ class Jobs:
         filename=f'{batch["id"]}_{filename}',
         purpose='batch_output',
         lives_s=batch[_OURS]['output_lives_s'],
+        # If the next step fails, this one makes the same file again.
+        file_id=_output_id(batch['id'], name),
       )
       made[name] = file.id
     made['request_counts'] = {
@@ -387,6 +465,11 @@ def _empty(batch_id: str, now: int) -> dict[str, Any]:
     'request_counts': {'total': 0, 'completed': 0, 'failed': 0},
     **{f'{name}_at': None for name in times},
   }
+
+
+def _output_id(batch_id: str, name: str) -> str:
+  digest = hashlib.sha256(f'{batch_id} {name}'.encode()).hexdigest()
+  return f'file-{digest[:32]}'
 
 
 def _num_lines(path: pathlib.Path) -> int:

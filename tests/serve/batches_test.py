@@ -3,16 +3,19 @@
 import json
 import os
 import shutil
+import sqlite3
 import time
 
 import openai
 import pytest
 
+from chatjax.batch import faults
 from chatjax.batch import jobs as jobs_lib
 from chatjax.batch import run as run_lib
 from chatjax.batch import shelf as shelf_lib
 from chatjax.protocol import batches
 from chatjax.protocol import limits as limits_lib
+from chatjax.store import manifest as manifest_lib
 from chatjax.testing import byte_tokenizer
 from tests.batch import runs
 from tests.serve import harness
@@ -203,7 +206,7 @@ def test_a_cancelled_batch_keeps_what_it_has(tmp_path):
 
 
 def test_a_batch_whose_time_is_up_keeps_what_it_has(tmp_path, monkeypatch):
-  monkeypatch.setattr(jobs_lib, 'WINDOW_S', 1)
+  monkeypatch.setattr(jobs_lib, 'WINDOW_S', 3)
   with serve(tmp_path, pause_s=0.05) as served, served.client() as client:
     done = ended(client, create(client, upload(client, *some(200))))
     assert done.status == 'expired'
@@ -245,6 +248,194 @@ def test_a_batch_of_another_model_waits_for_it(tmp_path):
     second = ended(client, create(client, upload(client, line('b'))))
     assert second.status == 'completed'
     assert client.batches.retrieve(made.id).status in jobs_lib.OPEN
+
+
+def change(folder, batch, **fields):
+  """As another server, at another time, would have written it."""
+  path = folder / 'jobs' / batch.id / 'batch.json'
+  path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+@pytest.mark.parametrize('end', ['cancelled', 'expired'])
+@pytest.mark.parametrize('num_done', [0, 5])
+def test_a_batch_of_another_model_can_end(tmp_path, end, num_done):
+  with serve(tmp_path, pause_s=0.05) as served, served.client() as client:
+    made = create(client, upload(client, *some(60)))
+    while client.batches.retrieve(made.id).request_counts.completed < num_done:
+      time.sleep(0.01)
+  expires_at = int(time.time()) + 1
+  fields = {'expires_at': expires_at} if end == 'expired' else {}
+  if not num_done:
+    # It was never looked at.
+    fields['status'] = 'validating'
+    shutil.rmtree(tmp_path / 'jobs' / made.id / 'run', ignore_errors=True)
+  change(tmp_path, made, model='another', **fields)
+  with serve(tmp_path) as served, served.client() as client:
+    if end == 'cancelled':
+      client.batches.cancel(made.id)
+    done = ended(client, client.batches.retrieve(made.id))
+    assert done.status == end
+    assert not served.engine.requests
+    if num_done:
+      assert done.request_counts.completed >= num_done
+      assert done.request_counts.total == 60
+      assert client.files.content(done.output_file_id).text
+
+
+class Failing:
+  """A function that fails a number of times before it works."""
+
+  def __init__(self, monkeypatch, module, name, error, *, times=1, when=None):
+    self.num_failed = 0
+    self._real = getattr(module, name)
+    self._error, self._times = error, times
+    self._when = when or (lambda *args: True)
+    monkeypatch.setattr(module, name, self)
+    monkeypatch.setattr(jobs_lib, '_RETRY_S', 0.05)
+
+  def __call__(self, *args, **kwargs):
+    if self.num_failed < self._times and self._when(*args):
+      self.num_failed += 1
+      raise self._error
+    return self._real(*args, **kwargs)
+
+
+FULL = OSError(28, 'No space left on device')
+
+
+def test_a_full_disk_while_cancelling_is_waited_for(tmp_path, monkeypatch):
+  with serve(tmp_path, pause_s=0.02) as served, served.client() as client:
+    made = create(client, upload(client, *some(60)))
+    while client.batches.retrieve(made.id).request_counts.completed < 5:
+      time.sleep(0.01)
+    full = Failing(
+      monkeypatch, shutil, 'copyfile', FULL, times=3,
+      when=lambda path, to: 'errors' in str(path),
+    )  # fmt: skip
+    client.batches.cancel(made.id)
+    done = ended(client, made)
+    assert full.num_failed == 3
+    assert done.status == 'cancelled'
+    # What was answered is there, however often it was tried.
+    counts = done.request_counts
+    assert counts.total == 60
+    assert counts.completed >= 5
+    results = client.files.content(done.output_file_id).text.splitlines()
+    assert len(results) == counts.completed
+    outputs = client.files.list(purpose='batch_output').data
+    assert {x.id for x in outputs} == {done.output_file_id, done.error_file_id}
+    second = ended(client, create(client, upload(client, line('b'))))
+    assert second.status == 'completed'
+
+
+def test_the_last_step_again_makes_the_same_files(
+  client, tmp_path, monkeypatch
+):
+  full = Failing(
+    monkeypatch, manifest_lib, 'write_durably', FULL, times=3,
+    when=lambda path, data: b'"status": "completed"' in data,
+  )  # fmt: skip
+  done = ended(client, create(client, upload(client, *some(20))))
+  assert full.num_failed == 3
+  assert done.status == 'completed'
+  outputs = client.files.list(purpose='batch_output').data
+  assert len(outputs) == len(os.listdir(tmp_path / 'files')) - 1 == 2
+  assert {x.id for x in outputs} == {done.output_file_id, done.error_file_id}
+  assert len(client.files.content(done.output_file_id).text.splitlines()) == 18
+
+
+@pytest.mark.parametrize(
+  'error', [sqlite3.OperationalError('disk I/O error'), FULL]
+)
+def test_what_may_pass_is_tried_again(client, monkeypatch, error):
+  failing = Failing(monkeypatch, run_lib, 'run', error, times=2)
+  done = ended(client, create(client, upload(client, line('a'))))
+  assert (done.status, failing.num_failed) == ('completed', 2)
+
+
+@pytest.mark.parametrize('module', [faults, run_lib])
+def test_an_error_of_ours_fails_its_batch_alone(client, monkeypatch, module):
+  name = 'find' if module is faults else 'run'
+  Failing(monkeypatch, module, name, KeyError('/secret/path'))
+  done = ended(client, create(client, upload(client, line('a'))))
+  assert done.status == 'failed'
+  assert done.failed_at
+  (told,) = done.errors.data
+  assert told.code == 'server_error'
+  assert 'KeyError' in told.message
+  assert 'secret' not in told.message
+  second = ended(client, create(client, upload(client, line('b'))))
+  assert second.status == 'completed'
+
+
+@pytest.mark.parametrize('data', [b'{"id', b'[]', b'{}', b'\xff'])
+def test_a_batch_whose_file_is_damaged_is_alone_too(tmp_path, data):
+  with serve(tmp_path, pause_s=10) as served, served.client() as client:
+    made = create(client, upload(client, line('a')))
+  (tmp_path / 'jobs' / made.id / 'batch.json').write_bytes(data)
+  with serve(tmp_path) as served, served.client() as client:
+    second = ended(client, create(client, upload(client, line('b'))))
+    assert second.status == 'completed'
+    assert [one.id for one in client.batches.list()] == [second.id]
+    for ask in (client.batches.retrieve, client.batches.cancel):
+      with pytest.raises(openai.InternalServerError, match='is damaged'):
+        ask(made.id)
+
+
+def test_a_batch_is_on_the_disk_before_it_is_told(
+  client, tmp_path, monkeypatch
+):
+  synced, fsync = [], os.fsync
+
+  def watched(descriptor):
+    synced.append(os.readlink(f'/proc/self/fd/{descriptor}'))
+    fsync(descriptor)
+
+  monkeypatch.setattr(os, 'fsync', watched)
+  file = upload(client, line('a'))
+  files = tmp_path / 'files'
+  for path in (files / file.id / 'data', files / file.id, files, tmp_path):
+    assert str(path) in synced
+  synced.clear()
+  made = create(client, file)
+  jobs = tmp_path / 'jobs'
+  told = [one for one in synced if one.endswith('/input.jsonl')]
+  assert told
+  about = next(i for i, one in enumerate(synced) if '.batch.json.' in one)
+  for path in (jobs / made.id / 'input.jsonl', jobs, tmp_path):
+    assert synced.index(str(path)) < about
+  assert str(jobs / made.id) in synced
+  ended(client, made)
+
+
+def test_nothing_is_left_of_a_batch_that_could_not_be_kept(
+  client, tmp_path, monkeypatch
+):
+  file = upload(client, line('a'))
+  Failing(
+    monkeypatch, manifest_lib, 'write_durably', FULL,
+    when=lambda path, data: path.name == 'batch.json',
+  )  # fmt: skip
+  with pytest.raises(openai.APIStatusError, match='No space left'):
+    create(client, file)
+  assert os.listdir(tmp_path / 'jobs') == []
+
+
+def test_two_servers_end_a_batch_once(tmp_path):
+  with serve(tmp_path, pause_s=0.05) as one, serve(tmp_path) as other:
+    with one.client() as client:
+      made = create(client, upload(client, *some(60)))
+      while client.batches.retrieve(made.id).request_counts.completed < 5:
+        time.sleep(0.01)
+      (tmp_path / 'jobs' / made.id / 'cancel').touch()
+      other.jobs._start()  # it looks around while the other is at work
+      client.batches.cancel(made.id)
+      done = ended(client, made)
+      time.sleep(0.3)
+      assert client.batches.retrieve(made.id) == done
+    assert done.status == 'cancelled'
+    assert done.request_counts.total == 60
+    assert done.request_counts.completed >= 5
 
 
 def test_those_who_wait_go_before_a_batch(tmp_path):
