@@ -296,6 +296,9 @@ class Jobs:
     try:
       self._bring_to_its_end(batch)
     except _MAY_PASS as error:
+      if isinstance(error, manifest_lib.ManifestError) and self._end_of(batch):
+        # Nothing says any more what its answers came of: it cannot wait.
+        return self._fail(batch, error)
       _log.error('%s waits: %s', batch['id'], error)
       return False
     except Exception as error:  # noqa: BLE001 - told in the batch

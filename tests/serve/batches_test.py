@@ -382,6 +382,22 @@ def test_a_batch_whose_file_is_damaged_is_alone_too(tmp_path, data):
         ask(made.id)
 
 
+def test_a_batch_whose_manifest_is_damaged_can_end(tmp_path, monkeypatch):
+  monkeypatch.setattr(jobs_lib, '_RETRY_S', 0.05)
+  with serve(tmp_path, pause_s=0.05) as served, served.client() as client:
+    made = create(client, upload(client, *some(60)))
+    while not client.batches.retrieve(made.id).request_counts.completed:
+      time.sleep(0.01)
+  (tmp_path / 'jobs' / made.id / 'run' / 'manifest.json').write_text('{')
+  with serve(tmp_path) as served, served.client() as client:
+    time.sleep(0.2)
+    assert client.batches.retrieve(made.id).status == 'in_progress'
+    client.batches.cancel(made.id)
+    done = ended(client, made, timeout_s=5)
+    assert done.status == 'failed'
+    assert done.errors.data[0].code == 'server_error'
+
+
 def test_a_batch_is_on_the_disk_before_it_is_told(
   client, tmp_path, monkeypatch
 ):
