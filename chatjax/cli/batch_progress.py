@@ -13,6 +13,7 @@ from rich import progress as rich_progress
 from chatjax.batch import worker
 
 _WINDOW_S = 60.0  # that speeds are measured over
+_SAMPLE_S = 1.0
 _LINE_S = 30.0  # between lines where there is no terminal
 
 
@@ -23,6 +24,9 @@ class Speed:
     self._seen: collections.deque[tuple[float, int, int]] = collections.deque()
 
   def add(self, now: float, num_requests: int, num_tokens: int) -> None:
+    # Thousands of records may be written in a second: one of them is kept.
+    if len(self._seen) > 1 and now - self._seen[-2][0] < _SAMPLE_S:
+      self._seen.pop()
     self._seen.append((now, num_requests, num_tokens))
     while len(self._seen) > 2 and self._seen[1][0] < now - _WINDOW_S:
       self._seen.popleft()

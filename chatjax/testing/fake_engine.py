@@ -110,6 +110,7 @@ class FakeEngine:
     thread = threading.Thread(
       target=self._play, args=(request, sink), daemon=True
     )
+    self._threads = [one for one in self._threads if one.is_alive()]
     self._threads.append(thread)
     thread.start()
 
@@ -148,6 +149,7 @@ class FakeEngine:
       sink.error(error)
     with self._lock:
       self._running.discard(request.request_id)
+      del self._open[request.request_id]
       self._lock.notify_all()
       self._report(timeline)
 

@@ -238,3 +238,12 @@ def test_processes_of_one_mesh_are_one_worker(tmp_path):
   assert '12 of 12 requests' in told[0]
   assert '12 of 12' not in told[1]
   assert runs.ids(tmp_path / 'out')[0] == [f'r{i}' for i in range(12)]
+
+
+def test_speed_is_of_the_last_minute_in_little_memory():
+  speed = batch_progress.Speed()
+  for i in range(200_000):  # a thousand records a second
+    speed.add(i / 1000, i, 5 * i)
+  assert abs(speed.requests_per_s - 1000) < 1
+  assert abs(speed.tokens_per_s - 5000) < 1
+  assert len(speed._seen) < 70

@@ -5,6 +5,7 @@
 An empty TEXT repeats the last message, and the seed, as the answer.
 """
 
+import collections
 import signal
 import sys
 from unittest import mock
@@ -40,6 +41,7 @@ def loader(text, pause_s):
       max_context=config.engine.context,
       fail_after=2 if text.startswith('FAIL') else None,
     )
+    engine.requests = collections.deque(maxlen=0)  # memory is measured
     return session_lib.Session(
       engine,
       byte_tokenizer.ByteTokenizer(),
