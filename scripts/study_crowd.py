@@ -6,8 +6,8 @@
 Needs the `[dev]` extra. Every server is started once, with eight places, and
 asked 200 requests three times: one at a time, one at a time again, and with
 eight in flight in a shuffled order. Prompts, seeds and all fields are the same
-each time. llama.cpp is asked twice so, with its prompt cache and without.
-scripts/study_report.py makes the table and the plot of it.
+each time. `--servers='llama.cpp without cache'` asks llama.cpp without its
+prompt cache. scripts/study_report.py makes the table and the plot of it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _GGUF = flags.DEFINE_string(
 )
 _SERVERS = flags.DEFINE_list(
   'servers',
-  ['chatjax', 'llama.cpp', 'llama.cpp without cache'],
-  'Who is asked.',
+  ['chatjax', 'llama.cpp'],
+  'Who is asked; there is also llama.cpp without cache.',
 )
 _LLAMA_SERVER = flags.DEFINE_string(
   'llama_server', 'llama-server', 'A program on the PATH, or its path.'
