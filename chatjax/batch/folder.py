@@ -16,22 +16,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
-import dataclasses
-import hashlib
 import os
 import pathlib
 import re
 import shutil
-from typing import BinaryIO
 import uuid
 
 from chatjax import types
+from chatjax.batch import final
 from chatjax.batch import leases as leases_lib
 from chatjax.batch import parts
 from chatjax.batch import source as source_lib
 from chatjax.store import manifest as manifest_lib
 
-REQUESTS, RESULTS, ERRORS = 'requests.jsonl', 'results.jsonl', 'errors.jsonl'
+REQUESTS = 'requests.jsonl'
 _WORK = 'work'
 _PART = re.compile(r'([0-9]+)\.([0-9]+)\.part')
 _DONE = re.compile(r'([0-9]+)\.([0-9]+)\.([0-9]+)\.part')
@@ -43,54 +41,6 @@ class FolderError(types.ChatjaxError):
 
 class Damaged(types.ChatjaxError):
   """Records of a finished range that cannot be read any more."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Counts:
-  """Requests that are answered and on disk."""
-
-  completed: int = 0
-  failed: int = 0
-
-  def __add__(self, other: Counts) -> Counts:
-    return Counts(self.completed + other.completed, self.failed + other.failed)
-
-  @property
-  def total(self) -> int:
-    return self.completed + self.failed
-
-
-NONE = Counts()
-
-
-class FinalFiles:
-  """`results.jsonl` and `errors.jsonl` in the making.
-
-  Attributes:
-    counts: of what was added.
-  """
-
-  def __init__(self, files: Mapping[str, BinaryIO]):
-    self.counts = NONE
-    self._files = files
-    self._sums = {name: hashlib.sha256() for name in files}
-    self._sizes = dict.fromkeys(files, 0)
-
-  def add(self, record: parts.Record) -> None:
-    name = ERRORS if record.is_error else RESULTS
-    data = record.data + b'\n'
-    self._files[name].write(data)
-    self._sums[name].update(data)
-    self._sizes[name] += len(data)
-    self.counts += Counts(not record.is_error, record.is_error)
-
-  @property
-  def digests(self) -> dict[str, dict[str, object]]:
-    """As a manifest tells them."""
-    return {
-      name: {'sha256': self._sums[name].hexdigest(), 'bytes': size}
-      for name, size in self._sizes.items()
-    }
 
 
 class Folder:
@@ -114,7 +64,7 @@ class Folder:
       FolderError: it cannot be written, or holds results of something else.
     """
     is_ours = (self.root / manifest_lib.NAME).exists()
-    for name in (RESULTS, ERRORS):
+    for name in (final.RESULTS, final.ERRORS):
       if not is_ours and (self.root / name).exists():
         raise FolderError(
           f'{self.root / name} is there, and no {manifest_lib.NAME} that says'
@@ -221,7 +171,7 @@ class Folder:
     for path in self.parts(index):
       path.unlink(missing_ok=True)
 
-  def done(self) -> dict[int, Counts]:
+  def done(self) -> dict[int, final.Counts]:
     """The finished ranges, by index."""
     return {index: _told(names[0]) for index, names in self._names().items()}
 
@@ -242,7 +192,7 @@ class Folder:
       if index not in names:
         raise Damaged(f'Range {index} of {self.root} is run again.')
     self._check_whole(names, source)
-    with self.final_files() as files:
+    with final.writing(self.root) as files:
       for index in range(source.num_ranges):
         for record in self._records(index, names[index]):
           files.add(record)
@@ -257,30 +207,6 @@ class Folder:
     )
     complete.write(self.root)
     return complete
-
-  @contextlib.contextmanager
-  def final_files(self) -> Iterator[FinalFiles]:
-    """The results, which are in their place once the block is left."""
-    fresh = {
-      name: self.root / f'.{name}.{uuid.uuid4().hex}'
-      for name in (RESULTS, ERRORS)
-    }
-    try:
-      with contextlib.ExitStack() as stack:
-        files = {
-          name: stack.enter_context(open(path, 'wb'))
-          for name, path in fresh.items()
-        }
-        yield FinalFiles(files)
-        for file in files.values():
-          file.flush()
-          os.fsync(file.fileno())
-      for name, path in fresh.items():
-        os.replace(path, self.root / name)
-    finally:
-      for path in fresh.values():
-        path.unlink(missing_ok=True)
-    manifest_lib.sync_folder(self.root)
 
   def all_places(
     self, index: int, keys: Mapping[int, str]
@@ -324,8 +250,8 @@ class Folder:
     """
     self.kept.mkdir(exist_ok=True)
     old = [*self._parts.iterdir(), *self._done.iterdir()]
-    for path in (self.root / RESULTS, self.root / ERRORS, *old):
-      if keeps and path.exists() and path.name != ERRORS:
+    for path in (self.root / final.RESULTS, self.root / final.ERRORS, *old):
+      if keeps and path.exists() and path.name != final.ERRORS:
         os.replace(path, self.kept / f'{uuid.uuid4().hex}{path.suffix}')
       path.unlink(missing_ok=True)
     if not keeps:
@@ -387,11 +313,11 @@ class Folder:
       raise Damaged(f'{path} was damaged; its requests are run again.')
 
 
-def _told(name: str) -> Counts:
+def _told(name: str) -> final.Counts:
   """What the name of a finished range says of it."""
   match = _DONE.fullmatch(name)
   assert match is not None
-  return Counts(int(match[2]), int(match[3]))
+  return final.Counts(int(match[2]), int(match[3]))
 
 
 def cannot_write(root: pathlib.Path, error: OSError) -> FolderError:

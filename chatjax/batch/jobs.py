@@ -27,6 +27,7 @@ import sqlalchemy as sa
 
 from chatjax import types
 from chatjax.batch import faults
+from chatjax.batch import final
 from chatjax.batch import folder as folder_lib
 from chatjax.batch import run as run_lib
 from chatjax.batch import shelf as shelf_lib
@@ -46,8 +47,8 @@ _ID = re.compile(r'batch_[0-9a-f]{32}')
 _ABOUT, _INPUT, _RUN = 'batch.json', 'input.jsonl', 'run'
 _CANCEL, _LOCK = 'cancel', 'lock'
 _OUTPUTS = {
-  'output_file_id': folder_lib.RESULTS,
-  'error_file_id': folder_lib.ERRORS,
+  'output_file_id': final.RESULTS,
+  'error_file_id': final.ERRORS,
 }
 _OURS = 'chatjax'
 _RETRY_S = 5.0
@@ -91,7 +92,7 @@ class Jobs:
     self._limits = limits
     self._max_lines = max_lines
     self._lock = threading.Lock()
-    self._counts: dict[str, folder_lib.Counts] = {}  # of what runs here
+    self._counts: dict[str, final.Counts] = {}  # of what runs here
     self._wake = threading.Event()
     self._is_closed = threading.Event()
     self._thread: threading.Thread | None = None

@@ -15,6 +15,7 @@ from typing import Any
 from chatjax import types
 from chatjax.batch import answer as answer_lib
 from chatjax.batch import content
+from chatjax.batch import final
 from chatjax.batch import folder as folder_lib
 from chatjax.batch import kept as kept_lib
 from chatjax.batch import leases as leases_lib
@@ -340,7 +341,7 @@ def cut_short(
   context: int,
   code: str,
   message: str,
-) -> folder_lib.Counts:
+) -> final.Counts:
   """Makes the results of a run that is not to go on.
 
   Args:
@@ -369,7 +370,7 @@ def cut_short(
     source = stack.enter_context(
       source_lib.Source(folder.requests, limits=limits)
     )
-    files = stack.enter_context(folder.final_files())
+    files = stack.enter_context(final.writing(output))
     for index in range(source.num_ranges):
       plan = plan_lib.read(
         source, index, fingerprint=fingerprint, limits=limits, context=context

@@ -11,6 +11,7 @@ import threading
 
 from chatjax import types
 from chatjax.batch import answer as answer_lib
+from chatjax.batch import final
 from chatjax.batch import folder as folder_lib
 from chatjax.batch import kept as kept_lib
 from chatjax.batch import leases as leases_lib
@@ -37,7 +38,7 @@ class Progress:
     num_damaged: records that were damaged and are made again.
   """
 
-  counts: folder_lib.Counts
+  counts: final.Counts
   num_requests: int
   num_tokens: int
   num_damaged: int
@@ -73,7 +74,7 @@ class _Range:
   ready: list[parts.Record] = dataclasses.field(default_factory=list)
   items: list[order.Item] = dataclasses.field(default_factory=list)
   left: int = 0
-  counts: folder_lib.Counts = folder_lib.NONE
+  counts: final.Counts = final.NONE
 
 
 class Worker:
@@ -264,7 +265,7 @@ class Worker:
     taken.items = order.arrange([x for x in items if x.line not in lines_ready])
     taken.left = len(taken.items) + len(ready)
     failed = sum(place.is_error for place in known.values())
-    taken.counts = folder_lib.Counts(len(known) - failed, failed)
+    taken.counts = final.Counts(len(known) - failed, failed)
     with self._lock:
       self._num_damaged += num_damaged
       self._ranges[taken.part] = taken
@@ -279,7 +280,7 @@ class Worker:
     taken = self._ranges[path]
     self._num_tokens += self._tokens.pop(record.line, 0)
     with self._lock:
-      one = folder_lib.Counts(not record.is_error, record.is_error)
+      one = final.Counts(not record.is_error, record.is_error)
       taken.counts += one
       if taken.index not in self._done:
         self._counts += one
@@ -324,13 +325,13 @@ class Worker:
       for taken in left:
         self._leases.release(taken.lease)
 
-  def _count(self, done: dict[int, folder_lib.Counts]) -> None:
+  def _count(self, done: dict[int, final.Counts]) -> None:
     """Counts anew; the sum is told with every record, of many ranges."""
     self._done = done
     counts = [*done.values()]
     # Another may have finished what is open here.
     counts += [x.counts for x in self._ranges.values() if x.index not in done]
-    self._counts = sum(counts, folder_lib.NONE)
+    self._counts = sum(counts, final.NONE)
 
   def progress(self) -> Progress:
     with self._lock:

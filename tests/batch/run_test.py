@@ -12,6 +12,7 @@ import pytest
 
 from chatjax import types
 from chatjax.batch import content
+from chatjax.batch import final
 from chatjax.batch import folder as folder_lib
 from chatjax.batch import leases as leases_lib
 from chatjax.batch import parts
@@ -691,7 +692,7 @@ def test_a_file_of_bad_lines_ends_with_its_writer(
 def test_progress_is_no_work(session, tmp_path, monkeypatch):
   """It is told for each record, of however many ranges."""
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(200))
-  add, progress = folder_lib.Counts.__add__, worker_lib.Worker.progress
+  add, progress = final.Counts.__add__, worker_lib.Worker.progress
   num_added, told = [0], []
 
   def counting(one, other):
@@ -701,7 +702,7 @@ def test_progress_is_no_work(session, tmp_path, monkeypatch):
   def watched(worker):
     with monkeypatch.context() as patch:
       num_added[0] = 0
-      patch.setattr(folder_lib.Counts, '__add__', counting)
+      patch.setattr(final.Counts, '__add__', counting)
       found = progress(worker)
       told.append(num_added[0])
     return found

@@ -10,7 +10,7 @@ import sys
 import pytest
 from rich import console as console_lib
 
-from chatjax.batch import folder
+from chatjax.batch import final
 from chatjax.batch import worker
 from chatjax.cli import batch
 from chatjax.cli import batch_progress
@@ -136,7 +136,7 @@ def test_secrets_of_the_config_are_not_told(tmp_path):
 
 def progress(done, *, tokens=0, failed=0, damaged=0):
   return worker.Progress(
-    counts=folder.Counts(done - failed, failed),
+    counts=final.Counts(done - failed, failed),
     num_requests=100,
     num_tokens=tokens,
     num_damaged=damaged,
