@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.batch import killing
 from tests.batch import runs
 
 NUM_LINES = 240
@@ -35,12 +36,6 @@ def killed(forker, path, output, wait_s):
   return code == 4
 
 
-def num_records(output):
-  """Whole records on the way."""
-  files = list((output / 'work').glob('*/*.part'))
-  return sum(file.read_bytes().count(b'\n') for file in files)
-
-
 def check(forker, path, output, expected):
   code, told = forker.run(path, output)
   assert code == 4, told
@@ -60,7 +55,7 @@ def test_a_dozen_kills_change_nothing(forker, whole, tmp_path):
   for _ in range(12):
     if killed(forker, path, output, rng.uniform(0.1, 0.6)):
       break
-    seen.append(num_records(output))
+    seen.append(killing.num_records(output))
   # They fell where there was something to lose.
   assert sum(0 < one < NUM_LINES for one in seen) > 3, seen
   check(forker, path, output, expected)

@@ -48,10 +48,10 @@ def write(path, lines):
   return path
 
 
-def command(path, output, *flags):
+def command(path, output, *flags, model=MODEL):
   """The arguments of `chatjax batch`."""
   return [
-    *('batch', f'--model={MODEL}', f'--input={path}', f'--output={output}'),
+    *('batch', f'--model={model}', f'--input={path}', f'--output={output}'),
     *flags,
   ]
 
