@@ -1,21 +1,17 @@
 """Batches of a server: they run in the background, one after the other.
 
-Each is a folder `jobs/ID`: `batch.json` is OpenAI's object, `input.jsonl` its
-requests, `run` what `run.run` makes, `cancel` is there once it is to end. So
-they outlive the server, and the next one goes on with them.
+They are kept in a ledger, so they outlive the server, and the next one goes on
+with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Mapping
-import contextlib
 import hashlib
 import json
 import logging
-import os
 import pathlib
-import re
 import shutil
 import sqlite3
 import threading
@@ -29,28 +25,22 @@ from chatjax import types
 from chatjax.batch import faults
 from chatjax.batch import final
 from chatjax.batch import folder as folder_lib
+from chatjax.batch import ledger as ledger_lib
 from chatjax.batch import run as run_lib
 from chatjax.batch import shelf as shelf_lib
 from chatjax.batch import worker as worker_lib
 from chatjax.chat import session as session_lib
-from chatjax.ckpt import home as home_lib
 from chatjax.protocol import limits as limits_lib
 from chatjax.store import manifest as manifest_lib
 
 _log = logging.getLogger(__name__)
 
-WINDOW_S = 24 * 3600
-OPEN = ('validating', 'in_progress', 'finalizing', 'cancelling')
 # Whoever waits for an answer goes before all of a batch.
 PRIORITY = 1000
-_ID = re.compile(r'batch_[0-9a-f]{32}')
-_ABOUT, _INPUT, _RUN = 'batch.json', 'input.jsonl', 'run'
-_CANCEL, _LOCK = 'cancel', 'lock'
 _OUTPUTS = {
   'output_file_id': final.RESULTS,
   'error_file_id': final.ERRORS,
 }
-_OURS = 'chatjax'
 _RETRY_S = 5.0
 # Disks, databases and what they hold up: it may be better in a while.
 _MAY_PASS = (types.ChatjaxError, OSError, sqlite3.Error, sa.exc.SQLAlchemyError)
@@ -86,7 +76,7 @@ class Jobs:
     limits: limits_lib.Limits,
     max_lines: int,
   ):
-    self._folder = folder
+    self._ledger = ledger_lib.Ledger(folder)
     self._session = session
     self._shelf = shelf
     self._limits = limits
@@ -96,7 +86,7 @@ class Jobs:
     self._wake = threading.Event()
     self._is_closed = threading.Event()
     self._thread: threading.Thread | None = None
-    if any(one['status'] in OPEN for one in self._all()):
+    if any(one['status'] in ledger_lib.OPEN for one in self._ledger.all()):
       self._start()
 
   def create(self, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,37 +102,24 @@ class Jobs:
         " 'batch'.",
         param='input_file_id',
       )
-    batch_id, now_ns = f'batch_{uuid.uuid4().hex}', time.time_ns()
-    folder = self._folder / batch_id
-    made = {
-      **_empty(batch_id, now_ns // 10**9),
-      'endpoint': fields['endpoint'],
-      'input_file_id': file.id,
-      'metadata': fields['metadata'] or None,
-      'model': self._session.model_id,
-      _OURS: {
-        'created_ns': now_ns,
-        'output_lives_s': fields['output_lives_s'],
-      },
-    }
-    try:
-      manifest_lib.make_folder(folder)
-      # Its own: the file may be deleted meanwhile.
-      manifest_lib.copy_durably(self._shelf.path(file.id), folder / _INPUT)
-      self._write(made)
-    except BaseException:
-      shutil.rmtree(folder, ignore_errors=True)
-      raise
+    made = self._ledger.create(
+      self._shelf.path(file.id),
+      {'output_lives_s': fields['output_lives_s']},
+      endpoint=fields['endpoint'],
+      input_file_id=file.id,
+      metadata=fields['metadata'] or None,
+      model=self._session.model_id,
+    )
     self._start()
     return self.shown(made)
 
   def get(self, batch_id: str) -> dict[str, Any]:
     """Raises `types.RequestError` (404) if there is none."""
-    return self.shown(self._get(batch_id))
+    return self.shown(self._ledger.get(batch_id))
 
   def list(self) -> list[dict[str, Any]]:
     """All of them, newest first."""
-    return [self.shown(one) for one in reversed(self._all())]
+    return [self.shown(one) for one in reversed(self._ledger.all())]
 
   def cancel(self, batch_id: str) -> dict[str, Any]:
     """Has a batch end soon.
@@ -150,20 +127,7 @@ class Jobs:
     Raises:
       types.RequestError: there is none (404), or it has ended (409).
     """
-    found = self._get(batch_id)
-    with self._locked(batch_id):
-      found = self._get(batch_id)
-      if found['status'] not in OPEN:
-        raise types.RequestError(
-          f'The batch {batch_id} is {found["status"]} already; only one that is'
-          ' not at its end can be cancelled.',
-          code='batch_not_cancellable',
-          status=409,
-        )
-      if found['status'] != 'cancelling':
-        found |= {'status': 'cancelling', 'cancelling_at': int(time.time())}
-        self._write(found)
-      (self._folder / batch_id / _CANCEL).touch()
+    found = self._ledger.cancel(batch_id)
     self._start()
     return self.shown(found)
 
@@ -176,13 +140,15 @@ class Jobs:
 
   def shown(self, batch: Mapping[str, Any]) -> dict[str, Any]:
     """As clients see it."""
-    shown = {name: value for name, value in batch.items() if name != _OURS}
-    if (told := batch[_OURS].get('manifest')) is not None:
-      shown[_OURS] = {'manifest': told}
+    shown = {
+      name: value for name, value in batch.items() if name != ledger_lib.OURS
+    }
+    if (told := batch[ledger_lib.OURS].get('manifest')) is not None:
+      shown[ledger_lib.OURS] = {'manifest': told}
     with self._lock:
       counts = self._counts.get(batch['id'])
     # A batch that has ended has its own, those without an answer included.
-    if counts is not None and batch['status'] in OPEN:
+    if counts is not None and batch['status'] in ledger_lib.OPEN:
       shown['request_counts'] = {
         **shown['request_counts'],
         'completed': counts.completed,
@@ -199,74 +165,15 @@ class Jobs:
         self._thread.start()
     self._wake.set()
 
-  def _all(self) -> list[dict[str, Any]]:
-    """Oldest first."""
-    names = os.listdir(self._folder) if self._folder.is_dir() else ()
-    found = []
-    for name in filter(_ID.fullmatch, names):
-      try:
-        found.append(self._read(name))
-      except types.RequestError as error:
-        _log.error('%s', error)  # the others go on
-    return sorted(filter(None, found), key=lambda one: one[_OURS]['created_ns'])
-
-  def _get(self, batch_id: str) -> dict[str, Any]:
-    found = self._read(batch_id) if _ID.fullmatch(batch_id) else None
-    if found is None:
-      raise shelf_lib.not_found('batch', batch_id)
-    return found
-
-  def _read(self, batch_id: str) -> dict[str, Any] | None:
-    """Raises `types.RequestError` (500) if it is damaged."""
-    path = self._folder / batch_id / _ABOUT
-    try:
-      found = json.loads(path.read_bytes())
-      if found['id'] == batch_id and found[_OURS]['created_ns']:
-        return found
-    except FileNotFoundError:
-      return None
-    except (ValueError, TypeError, LookupError):
-      pass
-    raise types.RequestError(
-      f'{_ABOUT} of the batch {batch_id} is damaged; create the batch again.',
-      code='server_error',
-      status=500,
-    )
-
-  def _write(self, batch: Mapping[str, Any]) -> None:
-    manifest_lib.write_durably(
-      self._folder / batch['id'] / _ABOUT, json.dumps(batch).encode()
-    )
-
-  def _step(
-    self, batch: Mapping[str, Any], status: str, **changes: Any
-  ) -> dict[str, Any]:
-    """Takes a batch to its next status, and notes when."""
-    with self._locked(batch['id']):
-      return self._step_locked(batch, status, **changes)
-
-  def _step_locked(
-    self, batch: Mapping[str, Any], status: str, **changes: Any
-  ) -> dict[str, Any]:
-    # It may have been cancelled meanwhile.
-    batch = {**self._get(batch['id']), **changes}
-    batch[f'{status}_at'] = int(time.time())
-    if batch['status'] != 'cancelling' or status not in OPEN:
-      batch['status'] = status
-    self._write(batch)
-    return batch
-
-  def _locked(self, batch_id: str) -> contextlib.AbstractContextManager[None]:
-    """Against other servers, too."""
-    return home_lib.lock(self._folder / batch_id / _LOCK)
-
   # From here on: the thread of the batches.
 
   def _open(self) -> Iterable[dict[str, Any]]:
     """What there is to do here. To end a batch takes no model."""
-    for one in self._all():
+    for one in self._ledger.all():
       is_ours = one['model'] == self._session.model_id
-      if one['status'] in OPEN and (is_ours or self._end_of(one) is not None):
+      if one['status'] in ledger_lib.OPEN and (
+        is_ours or self._ledger.end_of(one) is not None
+      ):
         yield one
 
   def _run(self) -> None:
@@ -286,7 +193,11 @@ class Jobs:
     if any(self._open()):
       # Another server may have it, or the disk may be full for a while.
       return _RETRY_S
-    ends = [x['expires_at'] for x in self._all() if x['status'] in OPEN]
+    ends = [
+      x['expires_at']
+      for x in self._ledger.all()
+      if x['status'] in ledger_lib.OPEN
+    ]
     return max(0.0, min(ends) - time.time()) + 0.1 if ends else None
 
   def _advance(self, batch: dict[str, Any]) -> bool:
@@ -297,7 +208,8 @@ class Jobs:
     try:
       self._bring_to_its_end(batch)
     except _MAY_PASS as error:
-      if isinstance(error, manifest_lib.ManifestError) and self._end_of(batch):
+      is_lost = isinstance(error, manifest_lib.ManifestError)
+      if is_lost and self._ledger.end_of(batch) is not None:
         # Nothing says any more what its answers came of: it cannot wait.
         return self._fail(batch, error)
       _log.error('%s waits: %s', batch['id'], error)
@@ -311,11 +223,11 @@ class Jobs:
     return True
 
   def _bring_to_its_end(self, batch: dict[str, Any]) -> None:
-    if self._end_of(batch) is None:
+    if self._ledger.end_of(batch) is None:
       batch = self._validate(batch)
     if batch['status'] == 'failed':
       return
-    if self._end_of(batch) is None:
+    if self._ledger.end_of(batch) is None:
       try:
         self._answer(batch)
       except worker_lib.Stopped:
@@ -333,35 +245,31 @@ class Jobs:
       'param': None,
     }
     try:
-      self._step(batch, 'failed', errors={'object': 'list', 'data': [told]})
+      self._ledger.step(
+        batch['id'], 'failed', errors={'object': 'list', 'data': [told]}
+      )
     except _MAY_PASS as another:
       _log.error('%s waits: %s', batch['id'], another)
       return False
     return True
-
-  def _end_of(self, batch: Mapping[str, Any]) -> str | None:
-    """Why a batch is to end early, if it is."""
-    if (self._folder / batch['id'] / _CANCEL).exists():
-      return 'cancelled'
-    return 'expired' if time.time() > batch['expires_at'] else None
 
   def _validate(self, batch: dict[str, Any]) -> dict[str, Any]:
     """Looks at all lines; a batch with a wrong one fails as a whole."""
     if batch['status'] != 'validating':
       return batch
     found, count = faults.find(
-      self._folder / batch['id'] / _INPUT,
+      self._ledger.requests(batch['id']),
       endpoint=batch['endpoint'],
       model_id=self._session.model_id,
       limits=self._limits,
       max_lines=self._max_lines,
     )
     if found:
-      return self._step(
-        batch, 'failed', errors={'object': 'list', 'data': found}
+      return self._ledger.step(
+        batch['id'], 'failed', errors={'object': 'list', 'data': found}
       )
     counts = {'total': count, 'completed': 0, 'failed': 0}
-    return self._step(batch, 'in_progress', request_counts=counts)
+    return self._ledger.step(batch['id'], 'in_progress', request_counts=counts)
 
   def _answer(self, batch: Mapping[str, Any]) -> None:
     rows = self._session.engine.max_rows
@@ -376,12 +284,12 @@ class Jobs:
         self._counts[batch['id']] = progress.counts
 
     def should_stop() -> bool:
-      return self._is_closed.is_set() or self._end_of(batch) is not None
+      return self._is_closed.is_set() or self._ledger.end_of(batch) is not None
 
     run_lib.run(
       self._session,
-      self._folder / batch['id'] / _INPUT,
-      self._folder / batch['id'] / _RUN,
+      self._ledger.requests(batch['id']),
+      self._ledger.run_folder(batch['id']),
       # Another fingerprint since: all of it is answered by one model.
       settings=run_lib.Settings(rows=rows, priority=PRIORITY, force=True),
       limits=self._limits,
@@ -392,16 +300,16 @@ class Jobs:
 
   def _finish(self, batch: dict[str, Any]) -> None:
     """Makes files of what was answered, unless another server has."""
-    with self._locked(batch['id']):
-      batch = self._get(batch['id'])
-      if batch['status'] in OPEN:
+    with self._ledger.locked(batch['id']):
+      batch = self._ledger.get(batch['id'])
+      if batch['status'] in ledger_lib.OPEN:
         self._finish_locked(batch)
 
   def _finish_locked(self, batch: dict[str, Any]) -> None:
-    run_folder = self._folder / batch['id'] / _RUN
+    run_folder = self._ledger.run_folder(batch['id'])
     done = folder_lib.Folder(run_folder).manifest()
     is_complete = done is not None and done.is_complete
-    status = 'completed' if is_complete else self._end_of(batch)
+    status = 'completed' if is_complete else self._ledger.end_of(batch)
     if status is None:
       raise types.ChatjaxError('The batch has not ended.')
     if not is_complete and done is not None:
@@ -414,14 +322,13 @@ class Jobs:
         message=_ENDS[status][1],
       )
     if is_complete:
-      batch = self._step_locked(batch, 'finalizing')
+      batch = self._ledger.step_locked(batch['id'], 'finalizing')
     made = self._make_files(batch, run_folder)
     if done is not None:
       told = json.loads(done.as_json())
-      made[_OURS] = {**batch[_OURS], 'manifest': told}
-    self._step_locked(batch, status, **made)
-    shutil.rmtree(run_folder, ignore_errors=True)
-    (self._folder / batch['id'] / _INPUT).unlink(missing_ok=True)
+      made[ledger_lib.OURS] = {**batch[ledger_lib.OURS], 'manifest': told}
+    self._ledger.step_locked(batch['id'], status, **made)
+    self._ledger.clear(batch['id'])
 
   def _make_files(
     self, batch: Mapping[str, Any], run_folder: pathlib.Path
@@ -439,7 +346,7 @@ class Jobs:
         copy,
         filename=f'{batch["id"]}_{filename}',
         purpose='batch_output',
-        lives_s=batch[_OURS]['output_lives_s'],
+        lives_s=batch[ledger_lib.OURS]['output_lives_s'],
         # If the next step fails, this one makes the same file again.
         file_id=_output_id(batch['id'], name),
       )
@@ -450,25 +357,6 @@ class Jobs:
       'failed': counts['error_file_id'],
     }
     return made
-
-
-def _empty(batch_id: str, now: int) -> dict[str, Any]:
-  """OpenAI's object of a new batch."""
-  times = ('cancelled', 'cancelling', 'completed', 'expired', 'failed')
-  times += ('finalizing', 'in_progress')
-  return {
-    'id': batch_id,
-    'object': 'batch',
-    'completion_window': '24h',
-    'created_at': now,
-    'expires_at': now + WINDOW_S,
-    'status': 'validating',
-    'errors': None,
-    'output_file_id': None,
-    'error_file_id': None,
-    'request_counts': {'total': 0, 'completed': 0, 'failed': 0},
-    **{f'{name}_at': None for name in times},
-  }
 
 
 def _output_id(batch_id: str, name: str) -> str:

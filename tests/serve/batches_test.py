@@ -11,6 +11,7 @@ import pytest
 
 from chatjax.batch import faults
 from chatjax.batch import jobs as jobs_lib
+from chatjax.batch import ledger as ledger_lib
 from chatjax.batch import run as run_lib
 from chatjax.batch import shelf as shelf_lib
 from chatjax.protocol import batches
@@ -74,7 +75,7 @@ def create(client, file, **fields):
 
 def ended(client, batch, timeout_s=20):
   deadline_s = time.monotonic() + timeout_s
-  while batch.status in jobs_lib.OPEN:
+  while batch.status in ledger_lib.OPEN:
     assert time.monotonic() < deadline_s, batch
     time.sleep(0.02)
     batch = client.batches.retrieve(batch.id)
@@ -206,7 +207,7 @@ def test_a_cancelled_batch_keeps_what_it_has(tmp_path):
 
 
 def test_a_batch_whose_time_is_up_keeps_what_it_has(tmp_path, monkeypatch):
-  monkeypatch.setattr(jobs_lib, 'WINDOW_S', 3)
+  monkeypatch.setattr(ledger_lib, 'WINDOW_S', 3)
   with serve(tmp_path, pause_s=0.05) as served, served.client() as client:
     done = ended(client, create(client, upload(client, *some(200))))
     assert done.status == 'expired'
@@ -247,7 +248,7 @@ def test_a_batch_of_another_model_waits_for_it(tmp_path):
   with serve(tmp_path) as served, served.client() as client:
     second = ended(client, create(client, upload(client, line('b'))))
     assert second.status == 'completed'
-    assert client.batches.retrieve(made.id).status in jobs_lib.OPEN
+    assert client.batches.retrieve(made.id).status in ledger_lib.OPEN
 
 
 def change(folder, batch, **fields):
