@@ -40,6 +40,7 @@ import numpy as np
 
 import chatjax
 from chatjax import config
+from chatjax import model_config
 from chatjax.nn import sharding
 from chatjax.nn import transformer
 from chatjax.testing import hub_folder
@@ -55,7 +56,7 @@ print(*jax.devices(), sep='\n')
 # all weights in both halves.
 
 # %%
-sizes = config.ModelConfig(
+sizes = model_config.ModelConfig(
   vocab_size=272,
   num_layers=2,
   embed_dim=32,
@@ -151,7 +152,7 @@ print(f'largest logit {largest:.2f}, largest difference {error:.1e}')
 # that no machine here could load. The sizes are those of Llama 3.1 8B.
 
 # %%
-llama = config.ModelConfig(
+llama = model_config.ModelConfig(
   vocab_size=128_256,
   num_layers=32,
   embed_dim=4096,

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import home as home_lib
 from chatjax.cli import bench_machine
 from chatjax.engine import runtime
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> None:
       print(f'{context:7} {rows:4} {shown} {limit:8.2f}', flush=True)
 
 
-def _bytes(model: config_lib.ModelConfig, context: int) -> int:
+def _bytes(model: model_config.ModelConfig, context: int) -> int:
   """Keys and values of one row in all layers."""
   size = jnp.dtype(_CACHE_DTYPE.value).itemsize
   per_layer = 2 * context * model.num_kv_heads * model.head_dim * size
@@ -76,7 +77,7 @@ def _bytes(model: config_lib.ModelConfig, context: int) -> int:
 
 
 def _step(
-  model: config_lib.ModelConfig, context: int, rows: int, method: str
+  model: model_config.ModelConfig, context: int, rows: int, method: str
 ) -> Callable[[], float]:
   """A function that times one layer's attention, in milliseconds."""
   pages = context // _PAGE

@@ -26,6 +26,7 @@ from jax.experimental import topologies
 
 from chatjax import config as config_lib
 from chatjax import config_file
+from chatjax import model_config
 from chatjax.engine import footprint
 from chatjax.engine import programs
 from chatjax.models import families
@@ -143,7 +144,7 @@ class Compiled:
   """
 
   name: str
-  model: config_lib.ModelConfig
+  model: model_config.ModelConfig
   mesh: config_lib.MeshConfig
   dtype: str
   seconds: float
@@ -155,8 +156,8 @@ class Compiled:
 
 
 def shortened(
-  model: config_lib.ModelConfig, num_layers: int
-) -> config_lib.ModelConfig:
+  model: model_config.ModelConfig, num_layers: int
+) -> model_config.ModelConfig:
   """The same model with so many layers, of all its kinds in turn."""
   kinds = (model.kinds * num_layers)[:num_layers]
   return dataclasses.replace(model, num_layers=num_layers, layer_kinds=kinds)

@@ -10,6 +10,7 @@ import pytest
 
 from chatjax import config as config_lib
 from chatjax import config_file
+from chatjax import model_config
 from chatjax.cli import flagset
 from chatjax.cli import options
 from chatjax.models import locate
@@ -21,7 +22,7 @@ MODEL = {
   'vocab_size': 8, 'num_layers': 2, 'embed_dim': 8, 'num_heads': 4,
   'num_kv_heads': 2, 'head_dim': 4, 'mlp_dim': 16, 'max_context': 32,
 }  # fmt: skip
-LOCAL, GLOBAL = config_lib.LayerKind.LOCAL, config_lib.LayerKind.GLOBAL
+LOCAL, GLOBAL = model_config.LayerKind.LOCAL, model_config.LayerKind.GLOBAL
 
 
 def parsed(*argv):
@@ -53,7 +54,7 @@ def test_every_config_file_names_a_model(path):
 ])  # fmt: skip
 def test_models_that_cannot_be(fields, message):
   with pytest.raises(config_lib.ConfigError, match=message):
-    config_lib.ModelConfig(**{**MODEL, **fields})
+    model_config.ModelConfig(**{**MODEL, **fields})
 
 
 @pytest.mark.parametrize(('fields', 'message'), [
@@ -72,14 +73,14 @@ def test_engines_that_cannot_be(fields, message):
 
 
 def test_what_follows_from_the_fields():
-  model = config_lib.ModelConfig(
+  model = model_config.ModelConfig(
     **MODEL, layer_kinds=(LOCAL, GLOBAL), sliding_window=5, rope_theta=7.0,
     local_rope_theta=3.0,
   )  # fmt: skip
   assert (model.window(LOCAL), model.window(GLOBAL)) == (5, None)
   assert (model.theta(LOCAL), model.theta(GLOBAL)) == (3.0, 7.0)
   assert (model.q_per_kv, model.q_scale) == (2, 0.5)
-  plain = config_lib.ModelConfig(**MODEL, query_scale=0.25)
+  plain = model_config.ModelConfig(**MODEL, query_scale=0.25)
   assert plain.layer_kinds == (GLOBAL, GLOBAL)
   assert plain.theta(LOCAL) == plain.rope_theta
   assert plain.q_scale == 0.25
@@ -210,11 +211,12 @@ def test_files_that_are_not_text(tmp_path, data):
     (lambda: config_lib.ServeConfig(host=None), 'host=None is not of type str'),
     (lambda: config_lib.Config(engine={}), 'engine={} is not of type Engine'),
     (lambda: config_lib.Config(model=7), 'model=7 is not of type str'),
-    (lambda: config_lib.ModelConfig(**MODEL, rope_theta='x'), "rope_theta='x'"),
-    (lambda: config_lib.ModelConfig(**MODEL, layer_kinds=('local',) * 2),
+    (lambda: model_config.ModelConfig(**MODEL, rope_theta='x'),
+     "rope_theta='x'"),
+    (lambda: model_config.ModelConfig(**MODEL, layer_kinds=('local',) * 2),
      'layer_kinds='),
-    (lambda: config_lib.ModelConfig(**MODEL, qk_norm=1), 'qk_norm=1 is not'),
-    (lambda: config_lib.ModelConfig(**MODEL, activation='relu'),
+    (lambda: model_config.ModelConfig(**MODEL, qk_norm=1), 'qk_norm=1 is not'),
+    (lambda: model_config.ModelConfig(**MODEL, activation='relu'),
      "activation='relu' is not one of silu, gelu_tanh"),
 ])  # fmt: skip
 def test_values_of_the_wrong_type(make, message):

@@ -7,7 +7,7 @@ ROOT = pathlib.Path(__file__).parent.parent / 'chatjax'
 LAYER = {
     'types': -1,
     'config': 0,
-    'config_file': 1, 'text': 1, 'native': 1,
+    'config_file': 1, 'model_config': 1, 'text': 1, 'native': 1,
     'grammar': 2, 'nn': 2, 'ckpt': 2,
     'models': 3, 'sampling': 3,
     'engine': 4, 'protocol': 4, 'store': 4,
@@ -17,8 +17,8 @@ LAYER = {
     'cli': 8,
 }  # fmt: skip
 NO_JAX = {
-  *('types', 'config', 'config_file', 'text', 'grammar', 'protocol', 'serve'),
-  'batch',
+  *('types', 'config', 'config_file', 'model_config', 'text', 'grammar'),
+  *('protocol', 'serve', 'batch'),
 }
 NO_JAX_FILES = {
   f'engine/{name}.py'

@@ -11,6 +11,7 @@ import jax
 
 from chatjax import api
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import home as home_lib
 from chatjax.cli import progress as progress_lib
 from chatjax.engine import engine as engine_lib
@@ -34,7 +35,7 @@ class Model:
 
   engine: engine_lib.Engine
   tokenizer: tokenizer_lib.Tokenizer
-  sizes: config_lib.ModelConfig
+  sizes: model_config.ModelConfig
   cache_itemsize: int
   load_s: float
   was_converted: bool

@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import flags
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax import types
 from chatjax.ckpt import gguf
 from chatjax.ckpt import home as home_lib
@@ -73,7 +73,7 @@ def _shown(value: Any) -> str:
   return ', '.join(f'{count} {kind}' for kind, count in counts.items())
 
 
-def _config(path: pathlib.Path) -> config_lib.ModelConfig:
+def _config(path: pathlib.Path) -> model_config.ModelConfig:
   """Sizes and control flow, without the tensors."""
   if path.is_file():
     with gguf.GGUF.open(path) as file:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax import types
 from chatjax.engine import caller as caller_lib
 from chatjax.engine import job as job_lib
@@ -51,7 +52,7 @@ class Device:
 
   def __init__(
     self,
-    model: config_lib.ModelConfig,
+    model: model_config.ModelConfig,
     config: config_lib.EngineConfig,
     programs: programs_lib.Programs,
     caller: caller_lib.Caller,

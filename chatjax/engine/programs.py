@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.engine import loan as loan_lib
 from chatjax.engine import state as state_lib
 from chatjax.engine import step as step_lib
@@ -87,7 +88,7 @@ def width_ladder(
 
 
 def init_cache(
-  model: config_lib.ModelConfig,
+  model: model_config.ModelConfig,
   config: config_lib.EngineConfig,
   layout: sharding.Layout | None = None,
 ) -> cache_lib.Cache:
@@ -105,7 +106,7 @@ def init_cache(
 
 
 def init_state(
-  model: config_lib.ModelConfig, config: config_lib.EngineConfig
+  model: model_config.ModelConfig, config: config_lib.EngineConfig
 ) -> state_lib.RowState:
   """All rows, none in use."""
   return state_lib.stack(_inactive_row(model, config), config.num_rows)
@@ -120,7 +121,7 @@ def _inactive_row(model, config) -> state_lib.RowState:
 
 
 def change(
-  model: config_lib.ModelConfig,
+  model: model_config.ModelConfig,
   config: config_lib.EngineConfig,
   *,
   keep: Iterable[int],
@@ -146,7 +147,7 @@ def change(
   return state_lib.Change(keep_B, index_B, pages)
 
 
-def no_masks(model: config_lib.ModelConfig, num_rows: int) -> state_lib.Masks:
+def no_masks(model: model_config.ModelConfig, num_rows: int) -> state_lib.Masks:
   """Stacked masks, all off, on the host."""
   num_words = -(-model.vocab_size // 32)
   return state_lib.Masks(

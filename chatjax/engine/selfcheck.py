@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax import types
 from chatjax.engine import programs as programs_lib
 from chatjax.nn import cache as cache_lib
@@ -78,7 +79,7 @@ class _Trial:
 
 def equal_widths(
   programs: programs_lib.Programs,
-  model: config_lib.ModelConfig,
+  model: model_config.ModelConfig,
   config: config_lib.EngineConfig,
   *,
   params: Any,

@@ -17,7 +17,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.engine import loan as loan_lib
 from chatjax.engine import measure
 from chatjax.engine import state as state_lib
@@ -186,7 +186,7 @@ class Step:
     return cache, state, emitted_NB
 
   @property
-  def _kinds(self) -> tuple[config_lib.LayerKind, ...]:
+  def _kinds(self) -> tuple[model_config.LayerKind, ...]:
     return self.model.config.kinds
 
   def _spread(self, tokens_T):

@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import mapping
 from chatjax.ckpt import stream
 from chatjax.ckpt import view
@@ -37,24 +38,24 @@ class Family:
   """
 
   gguf_architecture: str | None = None
-  read_config: Callable[[Metadata], config_lib.ModelConfig] | None = None
+  read_config: Callable[[Metadata], model_config.ModelConfig] | None = None
   gguf_rules: tuple[mapping.Rule, ...] = ()
   gguf_rope_factors: bool = False
   architectures: tuple[str, ...] = ()
-  read_hub_config: Callable[[Metadata], config_lib.ModelConfig] | None = None
+  read_hub_config: Callable[[Metadata], model_config.ModelConfig] | None = None
   hub_rules: (
     tuple[mapping.Rule, ...]
-    | Callable[[config_lib.ModelConfig], tuple[mapping.Rule, ...]]
+    | Callable[[model_config.ModelConfig], tuple[mapping.Rule, ...]]
   ) = ()
-  hub_names: Callable[[config_lib.ModelConfig], view.Names] | None = None
+  hub_names: Callable[[model_config.ModelConfig], view.Names] | None = None
 
-  def rules(self, config: config_lib.ModelConfig) -> tuple[mapping.Rule, ...]:
+  def rules(self, config: model_config.ModelConfig) -> tuple[mapping.Rule, ...]:
     """The table written out for a model."""
     untied = () if config.tie_embeddings else (UNTIED_RULE,)
     return mapping.expand((*self.gguf_rules, *untied), config.num_layers)
 
   def expand_hub_rules(
-    self, config: config_lib.ModelConfig
+    self, config: model_config.ModelConfig
   ) -> tuple[mapping.Rule, ...]:
     """The table of hub folders written out for a model."""
     rules = self.hub_rules
@@ -75,7 +76,7 @@ HUB_UNTIED_RULE = mapping.Rule(
 
 def without_repeats(
   rules: Sequence[mapping.Rule],
-  config: config_lib.ModelConfig,
+  config: model_config.ModelConfig,
   tensors: stream.Tensors,
 ) -> view.Single:
   """The tensors of a hub folder that its table has to name.
@@ -240,7 +241,7 @@ def hub_qkv_bias() -> mapping.Rule:
   )
 
 
-def letter_sizes(config: config_lib.ModelConfig) -> dict[str, int]:
+def letter_sizes(config: model_config.ModelConfig) -> dict[str, int]:
   """Sizes that the equations' letters have in a model; E is one."""
   return {
     'K': config.num_kv_heads,

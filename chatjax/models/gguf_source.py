@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import gguf
 from chatjax.models import families
 from chatjax.models import family as family_lib
@@ -78,7 +79,7 @@ def read(file: gguf.GGUF, digest: str) -> source_lib.Source:
 
 def _read_config(
   file: gguf.GGUF, family: family_lib.Family
-) -> config_lib.ModelConfig:
+) -> model_config.ModelConfig:
   tied = 'output.weight' not in file.tensors
   try:
     config = dataclasses.replace(
@@ -92,7 +93,7 @@ def _read_config(
     raise source_lib.LoadError(f'{file.path.name} cannot be run: {e}') from e
 
 
-def _rope_factors(file: gguf.GGUF, rotary_dim: int) -> config_lib.LongRope:
+def _rope_factors(file: gguf.GGUF, rotary_dim: int) -> model_config.LongRope:
   """The factors as they are stored; float32 is exact in Python's floats."""
   shape, wanted = file.tensors[_ROPE_FACTORS].shape, (rotary_dim // 2,)
   if shape != wanted:
@@ -108,4 +109,4 @@ def _rope_factors(file: gguf.GGUF, rotary_dim: int) -> config_lib.LongRope:
       ' only be divided by positive numbers; convert the original checkpoint'
       ' anew.'
     )
-  return config_lib.LongRope(factors=tuple(factors))
+  return model_config.LongRope(factors=tuple(factors))

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import folder as folder_lib
 from chatjax.models import families
 from chatjax.models import family as family_lib
@@ -29,7 +30,7 @@ def load(folder: pathlib.Path) -> Mapping[str, Any]:
 
 def read(
   raw: Mapping[str, Any], where: str
-) -> tuple[str, family_lib.Family, config_lib.ModelConfig]:
+) -> tuple[str, family_lib.Family, model_config.ModelConfig]:
   """The architecture by its name, its family, and sizes.
 
   Args:

@@ -8,11 +8,12 @@ import sys
 from typing import Any
 
 from chatjax import config as config_lib
+from chatjax import model_config
 
 _ACTIVATIONS = {'silu': 'silu', 'gelu_pytorch_tanh': 'gelu_tanh'}
 _KINDS = {
-  'sliding_attention': config_lib.LayerKind.LOCAL,
-  'full_attention': config_lib.LayerKind.GLOBAL,
+  'sliding_attention': model_config.LayerKind.LOCAL,
+  'full_attention': model_config.LayerKind.GLOBAL,
 }
 
 
@@ -43,7 +44,7 @@ class Keys:
     return found
 
   def num_layers(self) -> int:
-    return self.size('num_hidden_layers', most=config_lib.MAX_LAYERS)
+    return self.size('num_hidden_layers', most=model_config.MAX_LAYERS)
 
   def num_experts(self, name: str) -> int:
     return self.size(name, most=_MAX_EXPERTS)
@@ -160,7 +161,7 @@ def windows(
       f' can only compute {" and ".join(_KINDS)}.'
     )
   kinds = tuple(_KINDS[name] for name in named)
-  if config_lib.LayerKind.LOCAL not in kinds:
+  if model_config.LayerKind.LOCAL not in kinds:
     return {}
   window = Keys(values).size('sliding_window')
   return {'layer_kinds': kinds, 'sliding_window': window}
@@ -187,12 +188,12 @@ def rope(values: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-def _linear(keys: Keys) -> config_lib.LinearRope:
-  return config_lib.LinearRope(factor=keys.number('factor'))
+def _linear(keys: Keys) -> model_config.LinearRope:
+  return model_config.LinearRope(factor=keys.number('factor'))
 
 
-def _llama3(keys: Keys) -> config_lib.Llama3Rope:
-  return config_lib.Llama3Rope(
+def _llama3(keys: Keys) -> model_config.Llama3Rope:
+  return model_config.Llama3Rope(
     factor=keys.number('factor'),
     original_context=keys.size('original_max_position_embeddings'),
     low_frequency=keys.number('low_freq_factor'),
@@ -200,10 +201,10 @@ def _llama3(keys: Keys) -> config_lib.Llama3Rope:
   )
 
 
-def _yarn(keys: Keys) -> config_lib.Yarn:
+def _yarn(keys: Keys) -> model_config.Yarn:
   for name in ('mscale', 'mscale_all_dim'):
     keys.expect(name, None)
-  return config_lib.Yarn(
+  return model_config.Yarn(
     factor=keys.number('factor'),
     original_context=keys.size('original_max_position_embeddings'),
     beta_fast=keys.number('beta_fast', 32.0),
@@ -213,7 +214,7 @@ def _yarn(keys: Keys) -> config_lib.Yarn:
   )
 
 
-_SCALINGS: Mapping[str, Callable[[Keys], config_lib.RopeScaling | None]] = {
+_SCALINGS: Mapping[str, Callable[[Keys], model_config.RopeScaling | None]] = {
   'default': lambda keys: None,
   'linear': _linear,
   'llama3': _llama3,

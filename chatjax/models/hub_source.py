@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import folder as folder_lib
 from chatjax.ckpt import home as home_lib
 from chatjax.ckpt import manifest as manifest_lib
@@ -122,7 +122,7 @@ def _kept_dtypes(folder: pathlib.Path) -> dict[str, np.dtype]:
 
 
 def _texts(
-  folder: pathlib.Path, raw: Mapping[str, Any], config: config_lib.ModelConfig
+  folder: pathlib.Path, raw: Mapping[str, Any], config: model_config.ModelConfig
 ) -> source_lib.Texts:
   def optional(name: str) -> Mapping[str, Any]:
     path = folder / name

@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import gguf
 from chatjax.ckpt import manifest as manifest_lib
 from chatjax.ckpt import mapping
@@ -43,7 +44,7 @@ class Weights:
     dtype: how the weights are kept, as `quant.storage` says.
   """
 
-  config: config_lib.ModelConfig
+  config: model_config.ModelConfig
   abstract: Any
   restore: Callable[..., Any]
   digest: str

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chatjax import config as config_lib
+from chatjax import model_config
 
 # Say nothing about how positions are rotated.
 _HARMLESS = ('finetuned', 'original_context_length')
@@ -29,7 +30,7 @@ class Keys:
     return float(self._get(name, default, (int, float)))
 
   def num_layers(self) -> int:
-    found, most = self.integer('block_count'), config_lib.MAX_LAYERS
+    found, most = self.integer('block_count'), model_config.MAX_LAYERS
     if found > most:
       raise config_lib.ConfigError(
         f'{self._arch}.block_count is {found}, and must be at most {most:,}.'

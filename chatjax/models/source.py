@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax import types
 from chatjax.ckpt import manifest as manifest_lib
 from chatjax.ckpt import mapping
@@ -58,7 +58,7 @@ class Source:
   path: pathlib.Path
   digest: str
   architecture: str
-  config: config_lib.ModelConfig
+  config: model_config.ModelConfig
   rules: tuple[mapping.Rule, ...]
   letters: Mapping[str, int]
   tensors: stream.Tensors

@@ -15,7 +15,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.nn import cache as cache_lib
 from chatjax.nn import layers
 from chatjax.nn import paged
@@ -220,8 +220,8 @@ def _native(heads, cache, tables_RP, positions_T, live_T, window):
 class Attention(nn.Module):
   """Projections, rotary embedding and the attention that it is handed."""
 
-  config: config_lib.ModelConfig
-  kind: config_lib.LayerKind
+  config: model_config.ModelConfig
+  kind: model_config.LayerKind
   dtype: str
   layout: sharding.Layout | None = None
 

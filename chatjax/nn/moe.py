@@ -19,6 +19,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.nn import param
 from chatjax.nn import quant
 from chatjax.nn import sharding
@@ -114,7 +115,7 @@ class MoE(nn.Module):
   ups the two take turns: [2 * X, ...].
   """
 
-  config: config_lib.ModelConfig
+  config: model_config.ModelConfig
   dtype: str
   layout: sharding.Layout | None = None
 
@@ -192,7 +193,7 @@ class MoE(nn.Module):
     )(x_TD, live, taken_TX, weight_TX, stacks)
 
 
-def _check_packing(cfg: config_lib.ModelConfig, dtype: str) -> None:
+def _check_packing(cfg: model_config.ModelConfig, dtype: str) -> None:
   """What is packed together must not be of two experts."""
   sizes = {'twice moe_dim': 2 * cfg.moe_dim, 'embed_dim': cfg.embed_dim}
   for name, size in sizes.items():

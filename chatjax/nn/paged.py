@@ -15,6 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.native import kernels
 from chatjax.nn import cache as cache_lib
 from chatjax.nn import ragged
@@ -28,7 +29,7 @@ AT_ONCE = ('ragged', 'vmap')
 
 
 def best_method(
-  config: config_lib.ModelConfig,
+  config: model_config.ModelConfig,
   layout: sharding.Layout | None = None,
   engine: config_lib.EngineConfig | None = None,
 ) -> Method:

@@ -26,6 +26,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.nn import cache as cache_lib
 from chatjax.nn import sharding
 
@@ -42,7 +43,7 @@ _MAX_TABLE = 2**17
 
 
 def refusal(
-  model: config_lib.ModelConfig,
+  model: model_config.ModelConfig,
   engine: config_lib.EngineConfig,
   layout: sharding.Layout | None,
 ) -> str | None:

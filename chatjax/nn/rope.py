@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from chatjax import config as config_lib
+from chatjax import model_config
 
 
 def angles(
@@ -14,7 +14,7 @@ def angles(
   *,
   head_dim: int,
   theta: float,
-  scaling: config_lib.RopeScaling | None = None,
+  scaling: model_config.RopeScaling | None = None,
   rotary_dim: int | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """Returns cos and sin, each f32[T, H/2].
@@ -62,30 +62,30 @@ def partial_order(head_dim: int, rotary_dim: int) -> np.ndarray:
 
 
 def _scaled(
-  turning: int, theta: float, scaling: config_lib.RopeScaling
+  turning: int, theta: float, scaling: model_config.RopeScaling
 ) -> tuple[np.ndarray, float]:
   """Frequencies f32[H/2], and what cosines and sines are multiplied with."""
-  if isinstance(scaling, config_lib.Yarn):
+  if isinstance(scaling, model_config.Yarn):
     factor = scaling.attention_factor or 0.1 * math.log(scaling.factor) + 1
     return _stretched(turning, theta, scaling), factor
   frequency_h = theta ** (-np.arange(0, turning, 2) / turning)
   factor = 1.0
   match scaling:
-    case config_lib.LinearRope():
+    case model_config.LinearRope():
       frequency_h /= scaling.factor
-    case config_lib.Llama3Rope():
+    case model_config.Llama3Rope():
       turns_h = scaling.original_context * frequency_h / (2 * math.pi)
       low, high = scaling.low_frequency, scaling.high_frequency
       kept_h = np.clip((turns_h - low) / (high - low), 0, 1)
       frequency_h *= kept_h + (1 - kept_h) / scaling.factor
-    case config_lib.LongRope():
+    case model_config.LongRope():
       frequency_h /= np.asarray(scaling.factors)
       factor = scaling.attention_factor
   return frequency_h.astype(np.float32), factor
 
 
 def _stretched(
-  head_dim: int, theta: float, yarn: config_lib.Yarn
+  head_dim: int, theta: float, yarn: model_config.Yarn
 ) -> np.ndarray:
   """Frequencies f32[H/2]: fast ones kept, slow ones divided by the factor."""
 

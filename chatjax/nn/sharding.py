@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.nn import cache as cache_lib
 from chatjax.nn import quant
 
@@ -213,7 +214,7 @@ class Layout:
 
 def layout(
   mesh: config_lib.MeshConfig,
-  model: config_lib.ModelConfig,
+  model: model_config.ModelConfig,
   devices: Sequence[jax.Device] | None = None,
 ) -> Layout | None:
   """The layout of a model on a mesh; None for the default device alone.

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
 
@@ -34,7 +34,7 @@ class UnknownPoint(ValueError):
   """There is no such point in this model."""
 
 
-def points(config: config_lib.ModelConfig) -> tuple[str, ...]:
+def points(config: model_config.ModelConfig) -> tuple[str, ...]:
   """All names, in the order of the forward."""
   layers = (
     f'layer_{layer}{part}'
@@ -44,7 +44,7 @@ def points(config: config_lib.ModelConfig) -> tuple[str, ...]:
   return ('embed', *layers, 'final_norm')
 
 
-def layers(config: config_lib.ModelConfig) -> tuple[str, ...]:
+def layers(config: model_config.ModelConfig) -> tuple[str, ...]:
   """Names of the layers: points whose attention can be read."""
   return tuple(f'layer_{layer}' for layer in range(config.num_layers))
 

@@ -12,7 +12,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
 from chatjax.nn import layers
@@ -32,7 +32,7 @@ STEERING = 'steering'
 class MLP(nn.Module):
   """Gated feed-forward: down(act(gate(x)) * up(x)) (arXiv:2002.05202)."""
 
-  config: config_lib.ModelConfig
+  config: model_config.ModelConfig
   dtype: str
   is_split: bool = False
 
@@ -57,8 +57,8 @@ class MLP(nn.Module):
 class Block(nn.Module):
   """Attention and MLP with their norms and residual connections."""
 
-  config: config_lib.ModelConfig
-  kind: config_lib.LayerKind
+  config: model_config.ModelConfig
+  kind: model_config.LayerKind
   dtype: str
   layout: sharding.Layout | None = None
 
@@ -136,7 +136,7 @@ class Transformer:
     layout: the mesh that runs it; None is one device.
   """
 
-  config: config_lib.ModelConfig
+  config: model_config.ModelConfig
   dtype: str
   layout: sharding.Layout | None = None
 
@@ -149,7 +149,7 @@ class Transformer:
   def _final_norm(self) -> layers.RMSNorm:
     return layers.RMSNorm(self.config.norm_eps, self.config.norm_offset)
 
-  def _block(self, kind: config_lib.LayerKind) -> Block:
+  def _block(self, kind: model_config.LayerKind) -> Block:
     return Block(self.config, kind, self.dtype, self.layout)
 
   def _angles(self, positions_T: jax.Array) -> Mapping[Any, Any]:
@@ -192,7 +192,7 @@ class Transformer:
     params: Params,
     tokens_T: jax.Array,
     positions_T: jax.Array,
-    attend: Mapping[config_lib.LayerKind, attention.Attend],
+    attend: Mapping[model_config.LayerKind, attention.Attend],
     cache: cache_lib.Cache | None = None,
     live: quant.Live | None = None,
     taps: taps_lib.Taps | None = None,

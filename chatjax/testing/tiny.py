@@ -8,11 +8,12 @@ import hashlib
 import jax
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.models import load
 from chatjax.nn import quant
 from chatjax.nn import transformer
 
-_LOCAL, _GLOBAL = config_lib.LayerKind.LOCAL, config_lib.LayerKind.GLOBAL
+_LOCAL, _GLOBAL = model_config.LayerKind.LOCAL, model_config.LayerKind.GLOBAL
 _SIZES = {
   'vocab_size': 259,
   'num_layers': 3,
@@ -27,11 +28,11 @@ _TWO_LAYERS = _SIZES | {'num_layers': 2}
 
 # As Llama, Qwen2, Gemma 3, Mixtral and gpt-oss differ from one another.
 CONFIGS = {
-  'llama': config_lib.ModelConfig(**_SIZES),
-  'qwen2': config_lib.ModelConfig(
+  'llama': model_config.ModelConfig(**_SIZES),
+  'qwen2': model_config.ModelConfig(
     **_SIZES, qkv_bias=True, tie_embeddings=False
   ),
-  'gemma3': config_lib.ModelConfig(
+  'gemma3': model_config.ModelConfig(
     **_SIZES,
     layer_kinds=(_LOCAL, _GLOBAL, _LOCAL),
     sliding_window=20,
@@ -41,10 +42,10 @@ CONFIGS = {
     qk_norm=True,
     post_norms=True,
   ),
-  'mixtral': config_lib.ModelConfig(
+  'mixtral': model_config.ModelConfig(
     **_TWO_LAYERS, num_experts=5, experts_per_token=2, moe_dim=48
   ),
-  'gpt_oss': config_lib.ModelConfig(
+  'gpt_oss': model_config.ModelConfig(
     **_TWO_LAYERS,
     layer_kinds=(_LOCAL, _GLOBAL),
     sliding_window=20,

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax import types
 from chatjax.cli import bench
 from chatjax.cli import bench_engine
@@ -56,10 +56,10 @@ def test_an_engine_that_fails_is_an_error():
 
 
 def test_keys_and_values_of_local_layers_end_with_the_window():
-  sizes = config_lib.ModelConfig(
+  sizes = model_config.ModelConfig(
     vocab_size=8, num_layers=2, embed_dim=8, num_heads=4, num_kv_heads=2,
     head_dim=4, mlp_dim=16, max_context=64, sliding_window=10,
-    layer_kinds=(config_lib.LayerKind.LOCAL, config_lib.LayerKind.GLOBAL),
+    layer_kinds=(model_config.LayerKind.LOCAL, model_config.LayerKind.GLOBAL),
   )  # fmt: skip
   model = bench_model.Model(
     engine=None, tokenizer=None, sizes=sizes, cache_itemsize=4, load_s=0.0,

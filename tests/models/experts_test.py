@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import folder as folder_lib
 from chatjax.ckpt import mapping
 from chatjax.ckpt import mxfp4
@@ -103,6 +104,6 @@ def test_blocks_that_do_not_fit_their_scales_are_refused():
 def test_yarn_without_stretching_is_plain():
   positions_T = jnp.arange(50)
   plain = rope.angles(positions_T, head_dim=16, theta=1e4)
-  yarn = config_lib.Yarn(factor=1.0, original_context=64)
+  yarn = model_config.Yarn(factor=1.0, original_context=64)
   same = rope.angles(positions_T, head_dim=16, theta=1e4, scaling=yarn)
   np.testing.assert_allclose(same, plain, atol=1e-5)

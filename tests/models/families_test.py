@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import folder as folder_lib
 from chatjax.ckpt import mapping
 from chatjax.ckpt import view
@@ -118,14 +119,14 @@ def test_gemma3_27b_as_it_is_published():
     'architectures': ['Gemma3ForConditionalGeneration'], 'text_config': text,
   }  # fmt: skip
   config = read_config(values)
-  local, whole = config_lib.LayerKind.LOCAL, config_lib.LayerKind.GLOBAL
+  local, whole = model_config.LayerKind.LOCAL, model_config.LayerKind.GLOBAL
   assert config.layer_kinds[:7] == (*[local] * 5, whole, local)
   assert config.vocab_size == 262_208
   assert config.max_context == 131_072
   assert config.q_scale == 168**-0.5
   assert (config.theta(local), config.theta(whole)) == (1e4, 1e6)
   assert config.scaling(local) is None
-  assert config.scaling(whole) == config_lib.LinearRope(factor=8.0)
+  assert config.scaling(whole) == model_config.LinearRope(factor=8.0)
   assert config.tie_embeddings
 
 

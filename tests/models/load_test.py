@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import mapping
 from chatjax.ckpt import stream
 from chatjax.models import family as family_lib
@@ -439,8 +439,8 @@ def test_local_layers_of_gemma():
   )
   kinds = ['local'] * 5 + ['global', 'local']
   assert [kind.value for kind in config.layer_kinds] == kinds
-  assert config.theta(config_lib.LayerKind.LOCAL) == 300
-  assert config.theta(config_lib.LayerKind.GLOBAL) == 5000
+  assert config.theta(model_config.LayerKind.LOCAL) == 300
+  assert config.theta(model_config.LayerKind.GLOBAL) == 5000
 
 
 def test_the_largest_gemma_scales_queries_its_own_way():

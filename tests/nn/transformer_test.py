@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.native import kernels
 from chatjax.nn import attention
 from chatjax.nn import cache as cache_lib
@@ -154,7 +154,7 @@ def test_window_hides_what_is_older():
   cfg = dataclasses.replace(
     tiny.CONFIGS['gemma3'],
     num_layers=1,
-    layer_kinds=(config_lib.LayerKind.LOCAL,),
+    layer_kinds=(model_config.LayerKind.LOCAL,),
   )
   model = transformer.Transformer(cfg, 'float32')
   params = model.init(jax.random.key(0))

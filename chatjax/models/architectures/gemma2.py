@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.models import family
 from chatjax.models import hub_keys
 
@@ -15,11 +15,11 @@ _USUAL = {
 }
 
 
-def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+def read_hub_config(values: family.Metadata) -> model_config.ModelConfig:
   """Sizes from config.json."""
   values = _USUAL | values
   kinds = hub_keys.windows(values, lambda layer: layer % 2 == 0)
-  return config_lib.ModelConfig(**gemma_sizes(values), **kinds)
+  return model_config.ModelConfig(**gemma_sizes(values), **kinds)
 
 
 def gemma_sizes(values: family.Metadata) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import view
 from chatjax.models import family
 from chatjax.models import hub_keys
@@ -27,7 +28,7 @@ _RULES = (
 )
 
 
-def read_config(metadata: family.Metadata) -> config_lib.ModelConfig:
+def read_config(metadata: family.Metadata) -> model_config.ModelConfig:
   """Sizes from GGUF metadata; norm factors there have the +1 added."""
   keys = metadata_lib.Keys(metadata)
   # Their usual defaults are those of other families.
@@ -41,12 +42,12 @@ def read_config(metadata: family.Metadata) -> config_lib.ModelConfig:
     # Files do not say it: only this size scales by more than a head.
     sizes['query_scale'] = (sizes['embed_dim'] / sizes['num_heads']) ** -0.5
   kinds = tuple(
-    config_lib.LayerKind.GLOBAL
+    model_config.LayerKind.GLOBAL
     if layer % _GLOBAL_EVERY == _GLOBAL_EVERY - 1
-    else config_lib.LayerKind.LOCAL
+    else model_config.LayerKind.LOCAL
     for layer in range(sizes['num_layers'])
   )
-  return config_lib.ModelConfig(
+  return model_config.ModelConfig(
     **sizes,
     layer_kinds=kinds,
     local_rope_theta=keys.number('rope.freq_base_swa', _LOCAL_ROPE_THETA),
@@ -71,7 +72,7 @@ _USUAL = {
 _ROPE_THETA = 1_000_000.0
 
 
-def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+def read_hub_config(values: family.Metadata) -> model_config.ModelConfig:
   """Sizes from config.json, or from the `text_config` in one."""
   values = _USUAL | values
   local = hub_keys.rope(_local_rope(values))
@@ -82,7 +83,7 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
     )
   every = hub_keys.Keys(values).size('sliding_window_pattern', _GLOBAL_EVERY)
   kinds = hub_keys.windows(values, lambda layer: (layer + 1) % every != 0)
-  return config_lib.ModelConfig(
+  return model_config.ModelConfig(
     **gemma2.gemma_sizes(_global_rope(values)),
     **kinds,
     local_rope_theta=local['rope_theta'],
@@ -90,7 +91,7 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
   )
 
 
-def _read_text_config(values: family.Metadata) -> config_lib.ModelConfig:
+def _read_text_config(values: family.Metadata) -> model_config.ModelConfig:
   text = values.get('text_config')
   if not isinstance(text, dict):
     raise config_lib.ConfigError('text_config is no object in config.json.')
@@ -129,7 +130,7 @@ _OTHER = (
 )  # fmt: skip
 
 
-def _text_names(config: config_lib.ModelConfig) -> view.Names:
+def _text_names(config: model_config.ModelConfig) -> view.Names:
   """Leaves out what sees, and takes the rest by its name in a text model."""
   del config
 

@@ -1,6 +1,6 @@
 """gpt-oss (arXiv:2508.10925): experts, attention sinks, MXFP4 weights."""
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import mapping
 from chatjax.models import family
 from chatjax.models import hub_experts
@@ -33,7 +33,7 @@ _RULES = (
 )
 
 
-def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+def read_hub_config(values: family.Metadata) -> model_config.ModelConfig:
   """Sizes from config.json."""
   keys = hub_keys.Keys(values)
   keys.expect('attention_bias', True)
@@ -43,7 +43,7 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
   sizes = hub_keys.common_sizes(usual | dict(values, attention_bias=False))
   # Every other layer has a window, the first does.
   kinds = hub_keys.windows(values, lambda layer: layer % 2 == 0)
-  return config_lib.ModelConfig(
+  return model_config.ModelConfig(
     **sizes | {'activation': 'clamped_swiglu'},
     **kinds,
     qkv_bias=True,

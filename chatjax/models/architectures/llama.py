@@ -1,18 +1,18 @@
 """Llama (arXiv:2407.21783) and what shares its architecture (SmolLM2)."""
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.models import family
 from chatjax.models import hub_keys
 
 
-def read_config(metadata: family.Metadata) -> config_lib.ModelConfig:
+def read_config(metadata: family.Metadata) -> model_config.ModelConfig:
   """Sizes from GGUF metadata."""
-  return config_lib.ModelConfig(**family.common_sizes(metadata))
+  return model_config.ModelConfig(**family.common_sizes(metadata))
 
 
-def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+def read_hub_config(values: family.Metadata) -> model_config.ModelConfig:
   """Sizes from config.json."""
-  return config_lib.ModelConfig(**hub_keys.common_sizes(values))
+  return model_config.ModelConfig(**hub_keys.common_sizes(values))
 
 
 # GGUF files of this architecture hold query and key rows permuted for

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.models import family
 from chatjax.models import hub_keys
 
 
-def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+def read_hub_config(values: family.Metadata) -> model_config.ModelConfig:
   """Sizes from config.json."""
   sizes = hub_keys.common_sizes(values)
-  return config_lib.ModelConfig(**sizes, **one_window(values))
+  return model_config.ModelConfig(**sizes, **one_window(values))
 
 
 def one_window(values: family.Metadata) -> dict[str, Any]:

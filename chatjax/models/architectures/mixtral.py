@@ -1,6 +1,6 @@
 """Mixtral (arXiv:2401.04088): Mistral with experts."""
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import mapping
 from chatjax.models import family
 from chatjax.models import hub_experts
@@ -8,11 +8,11 @@ from chatjax.models import hub_keys
 from chatjax.models.architectures import mistral
 
 
-def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+def read_hub_config(values: family.Metadata) -> model_config.ModelConfig:
   """Sizes from config.json."""
   keys = hub_keys.Keys(values)
   sizes = hub_keys.common_sizes(values)
-  return config_lib.ModelConfig(
+  return model_config.ModelConfig(
     **sizes,
     **mistral.one_window(values),
     num_experts=keys.num_experts('num_local_experts'),
@@ -21,7 +21,7 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
   )
 
 
-def _hub_rules(config: config_lib.ModelConfig) -> tuple[mapping.Rule, ...]:
+def _hub_rules(config: model_config.ModelConfig) -> tuple[mapping.Rule, ...]:
   experts = hub_experts.rules(
     'block_sparse_moe', gate='w1', up='w3', down='w2',
     num_experts=config.num_experts,

@@ -1,13 +1,13 @@
 """OLMo 2 (arXiv:2501.00656): norms after, and over whole queries and keys."""
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.models import family
 from chatjax.models import hub_keys
 
 
-def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+def read_hub_config(values: family.Metadata) -> model_config.ModelConfig:
   """Sizes from config.json."""
-  return config_lib.ModelConfig(
+  return model_config.ModelConfig(
     **hub_keys.common_sizes({'rms_norm_eps': 1e-5} | values),
     qk_norm_whole=True,
     pre_norms=False,

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import view
 from chatjax.models import family
 from chatjax.models import hub_keys
@@ -13,7 +14,7 @@ _LONG = ('longrope', 'su', 'yarn')  # all mean the same here
 _ROPE_KEYS = ('rope_parameters', 'rope_scaling', 'partial_rotary_factor')
 
 
-def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+def read_hub_config(values: family.Metadata) -> model_config.ModelConfig:
   """Sizes from config.json.
 
   Frequencies for long texts differ from those for short ones, so that a text's
@@ -43,7 +44,7 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
     sizes |= _long(values, stated)
   else:
     hub_keys.Keys({'rope_type': kind}).expect('rope_type', 'default', *_LONG)
-  return config_lib.ModelConfig(**sizes, **mistral.one_window(values))
+  return model_config.ModelConfig(**sizes, **mistral.one_window(values))
 
 
 def _long(values: family.Metadata, stated: family.Metadata) -> dict[str, Any]:
@@ -62,14 +63,14 @@ def _long(values: family.Metadata, stated: family.Metadata) -> dict[str, Any]:
   rope = hub_keys.Keys(stated)
   return {
     'max_context': min(context, original),
-    'rope_scaling': config_lib.LongRope(
+    'rope_scaling': model_config.LongRope(
       factors=rope.numbers('short_factor'),
       attention_factor=rope.number('attention_factor', usual),
     ),
   }
 
 
-def _names(config: config_lib.ModelConfig) -> view.Names:
+def _names(config: model_config.ModelConfig) -> view.Names:
   """Cuts the fused weights."""
   queries = config.num_heads * config.head_dim
   keys = config.num_kv_heads * config.head_dim

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import mapping
 from chatjax.models import family
 from chatjax.models import hub_keys
@@ -18,14 +18,16 @@ _BIAS = mapping.Rule(
 )
 
 
-def read_config(metadata: family.Metadata) -> config_lib.ModelConfig:
+def read_config(metadata: family.Metadata) -> model_config.ModelConfig:
   """Sizes from GGUF metadata."""
-  return config_lib.ModelConfig(**family.common_sizes(metadata), qkv_bias=True)
+  return model_config.ModelConfig(
+    **family.common_sizes(metadata), qkv_bias=True
+  )
 
 
-def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+def read_hub_config(values: family.Metadata) -> model_config.ModelConfig:
   """Sizes from config.json."""
-  return config_lib.ModelConfig(
+  return model_config.ModelConfig(
     **hub_keys.common_sizes(values), **late_windows(values), qkv_bias=True
   )
 

@@ -1,6 +1,6 @@
 """Qwen3 with experts (arXiv:2505.09388)."""
 
-from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.ckpt import mapping
 from chatjax.models import family
 from chatjax.models import hub_experts
@@ -9,7 +9,7 @@ from chatjax.models import hub_keys
 _LAYER, _ATTN = 'layer_{layer}.attn', 'model.layers.{layer}.self_attn'
 
 
-def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+def read_hub_config(values: family.Metadata) -> model_config.ModelConfig:
   """Sizes from config.json."""
   keys = hub_keys.Keys(values)
   keys.expect('use_sliding_window', False)
@@ -17,7 +17,7 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
   keys.expect('mlp_only_layers', [], None)
   keys.expect('norm_topk_prob', False, True)
   name = 'num_experts' if 'num_experts' in values else 'num_local_experts'
-  return config_lib.ModelConfig(
+  return model_config.ModelConfig(
     **hub_keys.common_sizes(values),
     qk_norm=True,
     num_experts=keys.num_experts(name),
@@ -27,7 +27,7 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
   )
 
 
-def _hub_rules(config: config_lib.ModelConfig) -> tuple[mapping.Rule, ...]:
+def _hub_rules(config: model_config.ModelConfig) -> tuple[mapping.Rule, ...]:
   experts = hub_experts.rules(
     'mlp', gate='gate_proj', up='up_proj', down='down_proj',
     num_experts=config.num_experts,

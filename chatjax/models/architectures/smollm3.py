@@ -1,6 +1,7 @@
 """SmolLM3: Llama in which some layers do not rotate (arXiv:2501.18795)."""
 
 from chatjax import config as config_lib
+from chatjax import model_config
 from chatjax.models import family
 from chatjax.models import hub_keys
 
@@ -8,7 +9,7 @@ _ROPE_THETA = 2_000_000.0
 _UNROTATED_EVERY = 4
 
 
-def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
+def read_hub_config(values: family.Metadata) -> model_config.ModelConfig:
   """Sizes from config.json."""
   usual = {'rope_theta': _ROPE_THETA, 'tie_word_embeddings': True}
   values = usual | values
@@ -17,7 +18,7 @@ def read_hub_config(values: family.Metadata) -> config_lib.ModelConfig:
   windows = hub_keys.windows(
     values, lambda layer: has_window and not rope_layers[layer]
   )
-  return config_lib.ModelConfig(
+  return model_config.ModelConfig(
     **hub_keys.common_sizes(values), **windows, rope_layers=rope_layers
   )
 
