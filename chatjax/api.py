@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
 import hashlib
+import pathlib
 from typing import Any
 
 import jax
@@ -95,17 +96,7 @@ def load(
     accept_license=accept_license,
     progress=progress,
   )
-  kept = {
-      'dtype': config.dtype, 'mesh': config.mesh,
-      'checkpoints': home / 'checkpoints',
-      'progress': lambda done, total: progress(CONVERTING, done, total),
-  }  # fmt: skip
-
-  def prepare():
-    if jax.process_count() > 1:
-      alone.prepare(found.path, found.digest, **kept)
-
-  weights = load_lib.load(found.path, found.digest, **kept, prepare=prepare)
+  weights = _weights(found, config, home, progress)
   group = group_lib.join()
   if isinstance(group, group_lib.Follower):
     follower.follow(lambda: replica_lib.Replica(weights, config), group)
@@ -138,6 +129,26 @@ def load(
     open_store=lambda: opening.open_store(store, home),
   )
   return Chat(session)
+
+
+def _weights(
+  found: locate.Located,
+  config: config_lib.EngineConfig,
+  home: pathlib.Path,
+  progress: Progress,
+) -> load_lib.Weights:
+  """The converted weights; one of several processes converts by itself."""
+  kept = {
+      'dtype': config.dtype, 'mesh': config.mesh,
+      'checkpoints': home / 'checkpoints',
+      'progress': lambda done, total: progress(CONVERTING, done, total),
+  }  # fmt: skip
+
+  def prepare():
+    if jax.process_count() > 1:
+      alone.prepare(found.path, found.digest, **kept)
+
+  return load_lib.load(found.path, found.digest, **kept, prepare=prepare)
 
 
 def _replace(
