@@ -18,7 +18,7 @@ from tests import pages
 NOTEBOOKS = sorted((pages.ROOT / 'notebooks').glob('*.py'))
 MARKS = {'real_model', 'slow'}
 # What a reader may build on; everything else may change its names.
-PUBLIC = {'config', 'nn', 'sampling', 'testing', 'types'}
+PUBLIC = {'config', 'model_config', 'nn', 'sampling', 'testing', 'types'}
 # A notebook is to take a minute; the machine may be busy.
 TIMEOUT_S = 600
 
