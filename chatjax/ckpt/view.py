@@ -30,6 +30,8 @@ class Part:
 
 # What a tensor is called or made into; none if it is not used.
 Names = Callable[[str], Mapping[str, Part]]
+# Which part of a tensor has what goes by a name.
+Place = Callable[[str], Part]
 
 
 class View:
@@ -83,6 +85,10 @@ class View:
   def where(self, name: str) -> str:
     """File and tensor, for messages."""
     return self._tensors.where(self._parts[name].tensor)
+
+  def origin(self, name: str) -> str:
+    """The tensor of the checkpoint that it is, or is a part of."""
+    return self._parts[name].tensor
 
   def rows(self, name: str, start: int, stop: int) -> np.ndarray:
     """Some rows of the outermost axis."""
@@ -174,18 +180,48 @@ def _is_equal(x: np.ndarray, y: np.ndarray) -> bool:
   return np.array_equal(x, y, equal_nan=True)
 
 
-def renamed(tensor: str) -> Mapping[str, Part]:
+def whole(name: str) -> Part:
   """The whole of a tensor, under its own name."""
-  return {tensor: Part(tensor=tensor)}
+  return Part(tensor=name)
 
 
-def cut(tensor: str, sizes: Mapping[str, int]) -> Mapping[str, Part]:
-  """A tensor as parts that follow one another.
+def renamed(tensor: str) -> Mapping[str, Part]:
+  """A tensor that is read as what it is."""
+  return {tensor: whole(tensor)}
 
-  Args:
-    tensor: its name.
-    sizes: rows of each part, by name.
-  """
+
+class Fused:
+  """Tensors that files store as one, below one another."""
+
+  def __init__(self, tables: Mapping[str, Mapping[str, int]]):
+    """Tells by the ends of names.
+
+    Args:
+      tables: end of the one's name -> ends of the parts' names -> their rows.
+    """
+    self._tables = tables
+
+  def names(self, tensor: str) -> Mapping[str, Part]:
+    """What a tensor of the files is read as."""
+    for end, sizes in self._tables.items():
+      if tensor.endswith(end):
+        place = tensor.removesuffix(end)
+        return {
+          place + name: part for name, part in _below(tensor, sizes).items()
+        }
+    return renamed(tensor)
+
+  def place(self, name: str) -> Part:
+    """Where the files have what is read as `name`."""
+    for end, sizes in self._tables.items():
+      for part_end in sizes:
+        if name.endswith(part_end):
+          return _below(name.removesuffix(part_end) + end, sizes)[part_end]
+    return whole(name)
+
+
+def _below(tensor: str, sizes: Mapping[str, int]) -> dict[str, Part]:
+  """Parts of a tensor that follow one another."""
   parts, start = {}, 0
   for name, size in sizes.items():
     parts[name] = Part(tensor=tensor, start=start, num_rows=size)

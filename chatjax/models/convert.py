@@ -36,6 +36,8 @@ from chatjax.nn import transformer
 
 FORMATS = ('orbax', 'safetensors')
 _BEGUN = 'begun.json'
+# What a config.json may say of a model's text half outside of `text_config`.
+_OF_THE_WHOLE = ('dtype', 'torch_dtype', 'bos_token_id', 'eos_token_id')
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _DTYPES: Mapping[str, np.dtype] = {
   'bfloat16': _BFLOAT16,
@@ -111,19 +113,16 @@ def _to_orbax(source, partial, dtype, progress) -> None:
 def _to_safetensors(source, partial, dtype, progress) -> None:
   default = _DTYPES.get(_native(source), _BFLOAT16)
   chosen = None if dtype is None else _DTYPES[dtype]
-  name = hub_files.architecture(source)
-  family = families.BY_HUB[name]
-  if family.hub_names is not None:
-    raise source_lib.LoadError(
-      f'{source.path} holds a {name}, whose tensors chatjax reads and does not'
-      ' write; convert it to orbax.'
-    )
+  family = families.BY_HUB[hub_files.architecture(source)]
+  written_as = family.written_as
+  family = family if written_as is None else families.BY_HUB[written_as]
   letters = family_lib.letter_sizes(source.config)
   abstract = transformer.Transformer(source.config, 'float32').abstract_params()
   shards = export.shards(
     family.expand_hub_rules(source.config),
     {path: leaf.shape for path, leaf in filling.leaves(abstract).items()},
     letters,
+    family.place(source.config),
     lambda name: chosen or source.dtypes.get(name, default),
   )
   begun = {
@@ -133,7 +132,7 @@ def _to_safetensors(source, partial, dtype, progress) -> None:
   if home_lib.read_json(partial / _BEGUN) != begun:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    _write_texts(partial, _texts(source, dtype))
+    _write_texts(partial, _texts(source, dtype, written_as))
     home_lib.write_json(partial / _BEGUN, begun)
   export.write(partial, shards, source, progress)
   (partial / _BEGUN).unlink()
@@ -153,12 +152,15 @@ def _native(source: source_lib.Source) -> str:
   return 'bfloat16' if found <= {_BFLOAT16} else 'float32'
 
 
-def _texts(source: source_lib.Source, dtype: str | None) -> dict[str, Any]:
+def _texts(
+  source: source_lib.Source, dtype: str | None, written_as: str | None = None
+) -> dict[str, Any]:
   """File name -> path of a file to copy, or JSON.
 
   Args:
     source: whose they are.
     dtype: of all weights, if it is not that in which they are stored.
+    written_as: the architecture, if only the text half is written.
   """
   if not source.path.is_dir():
     kept = dtype or _native(source)
@@ -168,6 +170,9 @@ def _texts(source: source_lib.Source, dtype: str | None) -> dict[str, Any]:
   found = {name: folder / name for name in folder_lib.texts(folder)}
   config = folder_lib.read_json(folder / folder_lib.CONFIG)
   told = dict(config)
+  if written_as is not None:
+    whole = {name: config[name] for name in _OF_THE_WHOLE if config.get(name)}
+    told = config['text_config'] | whole | {'architectures': [written_as]}
   told.pop('quantization_config', None)  # what is written are numbers
   if dtype is not None:
     told |= {name: dtype for name in ('dtype', 'torch_dtype') if name in told}

@@ -24,6 +24,7 @@ from chatjax.ckpt import home as home_lib
 from chatjax.ckpt import mapping
 from chatjax.ckpt import safetensors
 from chatjax.ckpt import stream
+from chatjax.ckpt import view
 from chatjax.models import source as source_lib
 
 SHARD_BYTES = 4 * 2**30
@@ -31,26 +32,29 @@ SHARD_BYTES = 4 * 2**30
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shard:
-  """One file, and the parameters that its tensors are made of."""
+  """One file, and the parameters that its tensors are made of.
+
+  Attributes:
+    name: of the file.
+    plans: of the parameters.
+    tensors: name -> shape and dtype.
+    place: where the tensors have what the plans name.
+  """
 
   name: str
   plans: tuple[stream.Plan, ...]
-  dtypes: Mapping[str, np.dtype]
+  tensors: Mapping[str, tuple[tuple[int, ...], np.dtype]]
+  place: view.Place
 
   def head(self) -> tuple[bytes, dict[str, safetensors.TensorInfo]]:
-    return safetensors.head(
-      {
-        name: (shape, self.dtypes[name])
-        for plan in self.plans
-        for name, shape in stream.source_shapes(plan).items()
-      }
-    )
+    return safetensors.head(self.tensors)
 
 
 def shards(
   rules: Sequence[mapping.Rule],
   shapes: Mapping[str, tuple[int, ...]],
   known: Mapping[str, int],
+  place: view.Place,
   dtype_of: Callable[[str], np.dtype],
 ) -> list[Shard]:
   """Which file holds what.
@@ -59,20 +63,18 @@ def shards(
     rules: the hub's table, written out.
     shapes: of the parameters.
     known: sizes of the table's letters.
-    dtype_of: how a tensor is to be stored.
+    place: where the tensors to be written have those of the table.
+    dtype_of: how a tensor of the table is to be stored.
   """
-  groups: list[list[stream.Plan]] = [[]]
-  dtypes, size = {}, 0
+  groups, size = [[]], 0
   for rule in rules:
     plan = stream.export_plan(rule, shapes[rule.target], known)
-    nbytes = 0
-    for name, shape in stream.source_shapes(plan).items():
-      dtypes[name] = dtype_of(name)
-      nbytes += math.prod(shape) * dtypes[name].itemsize
+    tensors = _tensors(plan, place, dtype_of)
+    nbytes = sum(math.prod(x) * dtype.itemsize for x, dtype in tensors.values())
     if groups[-1] and size + nbytes > SHARD_BYTES:
       groups.append([])
       size = 0
-    groups[-1].append(plan)
+    groups[-1].append((plan, tensors))
     size += nbytes
   count = len(groups)
   return [
@@ -80,11 +82,22 @@ def shards(
       name=folder_lib.SINGLE
       if count == 1
       else f'model-{i:05}-of-{count:05}.safetensors',
-      plans=tuple(group),
-      dtypes=dtypes,
+      plans=tuple(plan for plan, _ in group),
+      tensors={name: x for _, found in group for name, x in found.items()},
+      place=place,
     )
     for i, group in enumerate(groups, start=1)
   ]
+
+
+def _tensors(plan, place, dtype_of):
+  """Shapes and dtypes of what is written for a parameter."""
+  found = {}
+  for name, (num_rows, *rest) in stream.source_shapes(plan).items():
+    tensor = place(name).tensor
+    above, dtype = found.get(tensor, ((0,), dtype_of(name)))
+    found[tensor] = (above[0] + num_rows, *rest), dtype
+  return found
 
 
 def write(
@@ -127,30 +140,46 @@ def _write_shard(path, shard, source, rules, tick, done) -> None:
     file.flush()
     with mmap.mmap(file.fileno(), size) as memory:
       for i, plan in enumerate(shard.plans, start=1):
-        _write_parameter(memory, infos, plan, source, rules)
+        made = _made(rules[plan.rule.target], plan, source)
+        _write_parameter(memory, infos, plan, shard.place, source, made)
         tick(done + i)
       memory.flush()
     os.fsync(file.fileno())
 
 
-def _write_parameter(memory, infos, plan, source, rules) -> None:
-  made = stream.plan(rules[plan.rule.target], source.tensors, source.letters)
+def _made(rule, plan, source) -> stream.Plan:
+  """How the source makes a parameter."""
+  made = stream.plan(rule, source.tensors, source.letters)
   if made.shape != plan.shape:
     raise mapping.MappingError(
       f'Parameter {plan.rule.target} has shape {made.shape}, the model wants'
       f' {plan.shape}.'
     )
-  arrays = {}
-  for name in stream.source_shapes(plan):
-    info = infos[name]
-    flat = np.frombuffer(memory, info.dtype, math.prod(info.shape), info.offset)
-    arrays[name] = flat.reshape(info.shape)
+  return made
+
+
+def _write_parameter(memory, infos, plan, place, source, made) -> None:
+  arrays = _arrays(memory, infos, plan, place)
   try:
     for box in stream.export_boxes(plan):
       stream.write(plan, arrays, box, stream.block(made, source.tensors, box))
   finally:
     # A map with views cannot be closed, and an error keeps them alive.
-    del arrays, flat
+    arrays.clear()
+
+
+def _arrays(memory, infos, plan, place) -> dict[str, np.ndarray]:
+  """The places in the file of what a parameter is taken apart into."""
+  arrays = {}
+  for name, shape in stream.source_shapes(plan).items():
+    part = place(name)
+    info = infos[part.tensor]
+    skipped = part.start * math.prod(shape[1:]) * info.dtype.itemsize
+    flat = np.frombuffer(
+      memory, info.dtype, math.prod(shape), info.offset + skipped
+    )
+    arrays[name] = flat.reshape(shape)
+  return arrays
 
 
 def _index(parts: Sequence[Shard]) -> dict[str, object]:

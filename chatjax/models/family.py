@@ -34,7 +34,11 @@ class Family:
     hub_rules: tensor names of hub folders -> parameters; a function where they
       depend on the sizes.
     hub_names: what the tensors of hub folders are read as, if that is not what
-      they are called there; such folders cannot be written.
+      they are called there.
+    hub_fused: which of the table's tensors hub folders store as one; they have
+      to be those of one parameter.
+    written_as: the architecture whose folders are written, if it is another:
+      that of the part which is read.
   """
 
   gguf_architecture: str | None = None
@@ -47,7 +51,9 @@ class Family:
     tuple[mapping.Rule, ...]
     | Callable[[model_config.ModelConfig], tuple[mapping.Rule, ...]]
   ) = ()
-  hub_names: Callable[[model_config.ModelConfig], view.Names] | None = None
+  hub_names: view.Names | None = None
+  hub_fused: Callable[[model_config.ModelConfig], view.Fused] | None = None
+  written_as: str | None = None
 
   def rules(self, config: model_config.ModelConfig) -> tuple[mapping.Rule, ...]:
     """The table written out for a model."""
@@ -62,6 +68,18 @@ class Family:
     rules = rules(config) if callable(rules) else rules
     untied = () if config.tie_embeddings else (HUB_UNTIED_RULE,)
     return mapping.expand((*rules, *untied), config.num_layers)
+
+  def names(self, config: model_config.ModelConfig) -> view.Names | None:
+    """What tensors of hub folders are read as; None if all as themselves."""
+    if self.hub_fused is not None:
+      return self.hub_fused(config).names
+    return self.hub_names
+
+  def place(self, config: model_config.ModelConfig) -> view.Place:
+    """Where hub folders have the tensors of the table."""
+    return (
+      view.whole if self.hub_fused is None else self.hub_fused(config).place
+    )
 
 
 UNTIED_RULE = mapping.Rule(

@@ -64,8 +64,10 @@ def read(folder: pathlib.Path, digest: str) -> source_lib.Source:
   files = folder_lib.Tensors(folder, block=block)
   files.check_factors()
   tensors = mxfp4.Dequantized(files) if method == 'mxfp4' else files
-  if family.hub_names is not None:
-    tensors = view.View(tensors, family.hub_names(config))
+  origin = str  # of a tensor: itself
+  if (names := family.names(config)) is not None:
+    tensors = view.View(tensors, names)
+    origin = tensors.origin
     if tensors.unused:
       _logger.info(
         'The text half of %s is used; %d tensors of the rest are not: %s, ...',
@@ -78,7 +80,7 @@ def read(folder: pathlib.Path, digest: str) -> source_lib.Source:
     rules=rules,
     letters=family_lib.letter_sizes(config),
     tensors=tensors,
-    dtypes={name: _dtype(files, name) for name in tensors.shapes},
+    dtypes={name: _dtype(files, origin(name)) for name in tensors.shapes},
   )
 
 

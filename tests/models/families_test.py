@@ -10,7 +10,6 @@ from chatjax import model_config
 from chatjax.ckpt import folder as folder_lib
 from chatjax.ckpt import mapping
 from chatjax.ckpt import view
-from chatjax.models import convert
 from chatjax.models import families
 from chatjax.models import hub_config
 from chatjax.models import hub_source
@@ -179,9 +178,8 @@ def test_what_sees_is_left_out_and_told(caplog):
 def test_a_left_over_tensor_is_named():
   tensors = folder_lib.Tensors(folders.ALL['phi3'])
   tensors.shapes = {**tensors.shapes, 'model.layers.0.odd': (3,)}
-  seen = view.View(tensors, families.BY_HUB['Phi3ForCausalLM'].hub_names(
-      folders.read('phi3').config
-  ))  # fmt: skip
+  family = families.BY_HUB['Phi3ForCausalLM']
+  seen = view.View(tensors, family.names(folders.read('phi3').config))
   with pytest.raises(mapping.MappingError, match=r'model\.layers\.0\.odd'):
     mapping.check_names(folders.read('phi3').rules, list(seen.shapes), [])
 
@@ -196,14 +194,6 @@ def test_names_that_mean_the_same_are_refused():
   tensors = folder_lib.Tensors(folders.ALL['llama'])
   with pytest.raises(mapping.MappingError, match='read as the same: x'):
     view.View(tensors, lambda tensor: {'x': view.Part(tensor=tensor)})
-
-
-def test_fused_weights_are_not_written(tmp_path):
-  source = folders.read('phi3')
-  with pytest.raises(source_lib.LoadError, match='convert it to orbax'):
-    convert.convert(
-      source, tmp_path / 'out', to='safetensors', home=tmp_path / 'home'
-    )
 
 
 def test_contexts_end_where_other_frequencies_begin():

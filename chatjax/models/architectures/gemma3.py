@@ -1,5 +1,6 @@
 """Gemma 3 (arXiv:2503.19786), text: five local layers, then a global one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from chatjax import config as config_lib
@@ -130,21 +131,16 @@ _OTHER = (
 )  # fmt: skip
 
 
-def _text_names(config: model_config.ModelConfig) -> view.Names:
+def _text_names(tensor: str) -> Mapping[str, view.Part]:
   """Leaves out what sees, and takes the rest by its name in a text model."""
-  del config
-
-  def names(tensor):
-    if tensor.startswith(_OTHER):
-      return {}
-    for prefix in _TEXT:
-      if tensor.startswith(prefix):
-        name = tensor.removeprefix(prefix)
-        known = name.startswith(('model.', 'lm_head.'))
-        return {name if known else f'model.{name}': view.Part(tensor=tensor)}
-    return view.renamed(tensor)
-
-  return names
+  if tensor.startswith(_OTHER):
+    return {}
+  for prefix in _TEXT:
+    if tensor.startswith(prefix):
+      name = tensor.removeprefix(prefix)
+      known = name.startswith(('model.', 'lm_head.'))
+      return {name if known else f'model.{name}': view.whole(tensor)}
+  return view.renamed(tensor)
 
 
 _TEXT_ONLY = family.Family(
@@ -161,5 +157,6 @@ _MULTIMODAL = family.Family(
   read_hub_config=_read_text_config,
   hub_rules=_HUB_RULES,
   hub_names=_text_names,
+  written_as='Gemma3ForCausalLM',
 )
 FAMILIES = (_TEXT_ONLY, _MULTIMODAL)

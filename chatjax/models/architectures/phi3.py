@@ -70,29 +70,22 @@ def _long(values: family.Metadata, stated: family.Metadata) -> dict[str, Any]:
   }
 
 
-def _names(config: model_config.ModelConfig) -> view.Names:
-  """Cuts the fused weights."""
+def _fused(config: model_config.ModelConfig) -> view.Fused:
   queries = config.num_heads * config.head_dim
   keys = config.num_kv_heads * config.head_dim
-  attn = {'q_proj': queries, 'k_proj': keys, 'v_proj': keys}
-  mlp = {'gate_proj': config.mlp_dim, 'up_proj': config.mlp_dim}
-  fused = {'qkv_proj.weight': attn, 'gate_up_proj.weight': mlp}
-
-  def names(tensor):
-    for suffix, sizes in fused.items():
-      if tensor.endswith(suffix):
-        place = tensor.removesuffix(suffix)
-        return view.cut(
-          tensor, {f'{place}{x}.weight': size for x, size in sizes.items()}
-        )
-    return view.renamed(tensor)
-
-  return names
+  return view.Fused({
+    '.qkv_proj.weight': {
+      '.q_proj.weight': queries, '.k_proj.weight': keys, '.v_proj.weight': keys,
+    },
+    '.gate_up_proj.weight': {
+      '.gate_proj.weight': config.mlp_dim, '.up_proj.weight': config.mlp_dim,
+    },
+  })  # fmt: skip
 
 
 FAMILY = family.Family(
   architectures=('Phi3ForCausalLM',),
   read_hub_config=read_hub_config,
   hub_rules=family.hub_rules(),
-  hub_names=_names,
+  hub_fused=_fused,
 )
