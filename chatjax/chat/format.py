@@ -8,6 +8,7 @@ from typing import Any
 from typing import NamedTuple
 
 from chatjax import types
+from chatjax.chat import history
 from chatjax.chat import marks
 from chatjax.chat import named_formats
 from chatjax.chat import sandbox
@@ -126,6 +127,7 @@ class ChatFormat:
     """
     self._check_variables(tools, kwargs)
     _check_roles(messages)
+    messages = history.fit(messages, self.template_source)
     marker = self._marker([list(messages), tools, dict(kwargs)])
     shown = [self._mark_message(message, marker) for message in messages]
     try:
