@@ -143,13 +143,15 @@ async def _events(
   try:
     for chunk in chunks.add(first) if first else ():
       yield event(chunk)
-    async for delta in _with_pulse(running, keep_alive_s):
+    pulse = _Pulse(keep_alive_s)
+    async for delta in _with_pulse(running, pulse):
       if delta is None:
         yield KEEP_ALIVE
         continue
       if keep is not None:
         deltas.append(delta)
       for chunk in chunks.add(delta):
+        pulse.beat()
         yield event(chunk)
   except types.ChatjaxError as error:
     # The status is out already: the error is an event, and no [DONE].
@@ -167,16 +169,44 @@ async def _events(
   yield DONE
 
 
+class _Pulse:
+  """When the reader will have waited long enough.
+
+  What is silent is the wire: deltas of a call that is being written, or of
+  text that is held back, are not heard there.
+  """
+
+  def __init__(self, every_s: float | None):
+    self._every_s = every_s
+    self._at = self.beat()
+
+  def beat(self) -> float | None:
+    """Something goes out now."""
+    now = asyncio.get_running_loop().time()
+    self._at = None if self._every_s is None else now + self._every_s
+    return self._at
+
+  @property
+  def is_due(self) -> bool:
+    now = asyncio.get_running_loop().time()
+    return self._at is not None and now >= self._at
+
+  def until(self) -> asyncio.Timeout:
+    return asyncio.timeout_at(self._at)
+
+
 async def _with_pulse(
-  running: Running, every_s: float | None
+  running: Running, pulse: _Pulse
 ) -> AsyncIterator[types.Delta | None]:
-  """The deltas, and None after every `every_s` without one."""
+  """The deltas, and None whenever the reader has waited."""
   while True:
+    if pulse.is_due:
+      pulse.beat()
+      yield None
     try:
-      async with asyncio.timeout(every_s):
+      async with pulse.until():
         delta = await anext(running, None)
     except TimeoutError:
-      yield None
       continue
     if delta is None:
       return
