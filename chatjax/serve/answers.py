@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import http
 
 import pydantic
@@ -35,16 +36,25 @@ def error(
 
 
 def http_error(
-  error: exceptions.HTTPException, method: str, path: str
+  error: exceptions.HTTPException,
+  method: str,
+  path: str,
+  allowed: Sequence[str],
 ) -> types.RequestError:
-  """OpenAI's words for what the framework refuses by itself."""
+  """OpenAI's words for what the framework refuses by itself.
+
+  Args:
+    error: the refusal.
+    method: of the request.
+    path: of the request.
+    allowed: the methods that this path has.
+  """
   codes = {404: 'not_found', 405: 'method_not_allowed'}
   # Without the quotes, which both have for the sake of escapes.
   method, path = (errors.shorten(text)[1:-1] for text in (method, path))
   told = f'Invalid URL ({method} {path})'
   if error.status_code == 405:
-    allowed = (error.headers or {}).get('Allow', '').split(', ')
-    told += f'; the method must be {" or ".join(sorted(allowed))}'
+    told += f'; the method must be {" or ".join(allowed)}'
   elif error.status_code != 404:
     told = f'{http.HTTPStatus(error.status_code).phrase} ({method} {path})'
   return types.RequestError(

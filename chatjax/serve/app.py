@@ -10,6 +10,8 @@ from starlette import concurrency
 from starlette import exceptions
 from starlette import requests
 from starlette import responses
+from starlette import routing
+from starlette import types as asgi
 
 from chatjax import types
 from chatjax.batch import jobs as jobs_lib
@@ -189,6 +191,15 @@ def _check_alive(session: session_lib.Session) -> None:
     )
 
 
+def _methods(app: fastapi.FastAPI, scope: asgi.Scope) -> list[str]:
+  """All that the path of a request can be asked with."""
+  found = set()
+  for route in app.routes:
+    is_there = route.matches(scope)[0] is not routing.Match.NONE
+    found |= set(route.methods or ()) if is_there else set()
+  return sorted(found)
+
+
 def _add_error_handlers(app: fastapi.FastAPI) -> None:
   @app.exception_handler(types.ChatjaxError)
   async def ours(http: requests.Request, error: types.ChatjaxError):
@@ -198,8 +209,11 @@ def _add_error_handlers(app: fastapi.FastAPI) -> None:
 
   @app.exception_handler(exceptions.HTTPException)
   async def framework(http: requests.Request, error: exceptions.HTTPException):
-    told = answers.http_error(error, http.method, http.scope['path'])
-    return answers.error(told, headers=error.headers)
+    # The framework names those of the first route alone.
+    allowed = _methods(app, http.scope) if error.status_code == 405 else []
+    told = answers.http_error(error, http.method, http.scope['path'], allowed)
+    more = {'Allow': ', '.join(allowed)} if allowed else {}
+    return answers.error(told, headers={**(error.headers or {}), **more})
 
   @app.exception_handler(Exception)
   async def unforeseen(http: requests.Request, error: Exception):

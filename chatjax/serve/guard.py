@@ -63,7 +63,7 @@ class KeyGuard:
 
   def __init__(self, app: asgi.ASGIApp, *, api_keys: Sequence[str]):
     self._app = app
-    self._expected = [f'Bearer {key}'.encode() for key in api_keys]
+    self._expected = [key.encode() for key in api_keys]
 
   async def __call__(
     self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send
@@ -72,10 +72,11 @@ class KeyGuard:
       await self._app(scope, receive, send)
       return
     # Raw bytes: a decoded header would be compared in another encoding.
-    given = dict(scope['headers']).get(b'authorization', b'')
+    header = dict(scope['headers']).get(b'authorization', b'')
+    scheme, _, given = header.partition(b' ')
     # All are compared, so that time does not tell which one is near.
     fits = [hmac.compare_digest(given, key) for key in self._expected]
-    if any(fits):
+    if any(fits) and scheme.lower() == b'bearer':
       await self._app(scope | {_KEY: fits.index(True)}, receive, send)
       return
     denied = answers.error(

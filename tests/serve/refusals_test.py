@@ -103,6 +103,8 @@ def test_a_wrong_method_is_told_the_right_one(served):
   for method, path, right in (
     ('GET', '/v1/completions', ['POST']),
     ('DELETE', '/v1/models', ['GET', 'HEAD']),
+    ('DELETE', '/v1/chat/completions', ['GET', 'POST']),
+    ('PUT', '/v1/chat/completions/x', ['DELETE', 'GET', 'POST']),
   ):
     status, headers, data = served.raw(method, path)
     assert (status, sorted(headers['allow'].split(', '))) == (405, right)
@@ -203,5 +205,11 @@ def test_api_key():
       one.create()
     right = {'Authorization': f'Bearer {KEY}'.encode()}
     assert one.raw('GET', '/v1/models', headers=right)[0] == 200
+    for scheme in ('bearer', 'BEARER'):
+      alike = {'Authorization': f'{scheme} {KEY}'.encode()}
+      assert one.raw('GET', '/v1/models', headers=alike)[0] == 200
+    for wrong in (f'Basic {KEY}', KEY, f'Bearer{KEY}', f' {KEY}'):
+      refused = {'Authorization': wrong.encode()}
+      assert one.raw('GET', '/v1/models', headers=refused)[0] == 401
     short = {'Authorization': f'Bearer {KEY[:-1]}'.encode()}
     assert one.raw('GET', '/v1/models', headers=short)[0] == 401
