@@ -13,6 +13,7 @@ from chatjax.chat.parsers import lark as lark_lib
 from chatjax.chat.parsers import parser as parser_lib
 from chatjax.grammar import compiler as compiler_lib
 from chatjax.grammar import compose
+from chatjax.grammar import shape
 from chatjax.text import tokenizer as tokenizer_lib
 
 _PROMPT_TAIL = 200  # characters; enough for any opening tag
@@ -117,15 +118,19 @@ class Planner:
     is_named = request.tool_choice.is_named
     is_parallel = request.parallel_tool_calls and not is_named
     special = self._tokenizer.special_ids
-    if wanted is not None and self.output_format.wraps_content:
-      raise types.RequestError(
-        'This model writes its answer between control tokens that no grammar of'
-        ' yours can hold yet; leave it out.',
-        param=wanted.param,
-      )
+    is_bound = any(tool.is_strict or tool.input_format for tool in tools)
+    if wanted is not None and (tools or self.output_format.wraps_content):
+      self._compiler.compile(wanted)  # alone, for its own faults
     if not tools:
-      return wanted
+      return self._answer(wanted)
+    if wanted is None and request.tool_choice.mode == 'auto' and not is_bound:
+      return None
     self._check_schemas(request, tools)
+    tools = tuple(
+      _tidied(tool, idx)
+      for idx, tool in enumerate(request.tools)
+      if tool in tools
+    )
     if request.tool_choice.mode == 'required':
       source = self.output_format.grammar(
         tools, is_parallel=is_parallel, special=special
@@ -134,25 +139,36 @@ class Planner:
         raise _no_calls('tool_choice')
       return _lark(source, 'tools')
     if wanted is not None:
-      self._compiler.compile(wanted)  # alone, for its own faults
       source = self.output_format.grammar(
         tools, is_parallel=is_parallel, special=special
       )
       if source is None:
         raise _no_calls('tools')
-      return _lark(_either(source, wanted), wanted.param)
-    if any(tool.is_strict or tool.input_format for tool in tools):
-      source = self.output_format.strict_grammar(
-        tools, is_parallel=is_parallel, special=special
+      lark, answer = self._content(wanted)
+      either = lark.source(f'{answer} | calls') + _renamed(source)
+      return _lark(either, wanted.param)
+    source = self.output_format.strict_grammar(
+      tools, is_parallel=is_parallel, special=special
+    )
+    if source is None:
+      raise types.RequestError(
+        'This model cannot be held to strict arguments unless it must call;'
+        " give tool_choice 'required', or leave strict out.",
+        param='tools',
       )
-      if source is None:
-        raise types.RequestError(
-          'This model cannot be held to strict arguments unless it must call;'
-          " give tool_choice 'required', or leave strict out.",
-          param='tools',
-        )
-      return _lark(source, 'tools')
-    return None
+    return _lark(source, 'tools')
+
+  def _answer(self, wanted: types.Grammar | None) -> types.Grammar | None:
+    """What is wanted, and what this model puts around its content."""
+    if wanted is None or not self.output_format.wraps_content:
+      return wanted
+    lark, answer = self._content(wanted)
+    return _lark(lark.source(answer), wanted.param)
+
+  def _content(self, wanted: types.Grammar) -> tuple[lark_lib.Lark, str]:
+    """A rule of the whole answer, and the grammar that has it."""
+    lark = lark_lib.Lark(self._tokenizer.special_ids, prefix='a')
+    return lark, self.output_format.answer(lark, _rule(lark, wanted))
 
   def _check_schemas(
     self, request: types.Request, tools: tuple[types.Tool, ...]
@@ -163,7 +179,7 @@ class Planner:
         continue
       schema = types.Grammar(
         kind='json_schema',
-        source=tool.parameters or {'type': 'object'},
+        source=tool.schema,
         is_strict=True,
         param=f'tools[{idx}].function.parameters',
       )
@@ -193,21 +209,27 @@ def _lark(source: str, param: str | None) -> types.Grammar:
   return types.Grammar(kind='lark', source=source, param=param)
 
 
-def _either(calls: str, wanted: types.Grammar) -> str:
-  """Lark of calls, or of what the text must be."""
-  lark = lark_lib.Lark({}, prefix='a')
+def _tidied(tool: types.Tool, idx: int) -> types.Tool:
+  """With a schema that any format can write a grammar of."""
+  if tool.is_custom or tool.is_strict:
+    return tool
+  schema = shape.tidied(tool.schema, f'tools[{idx}].function.parameters')
+  return dataclasses.replace(tool, parameters=schema)
+
+
+def _rule(lark: lark_lib.Lark, wanted: types.Grammar) -> str:
+  """What the text must be."""
   match wanted.kind:
     case 'json_object':
-      answer = lark.json({'type': 'object'})
+      return lark.json({'type': 'object'})
     case 'json_schema':
-      answer = lark.json(wanted.source, is_strict=wanted.is_strict)
+      return lark.json(wanted.source, is_strict=wanted.is_strict)
     case 'regex':
-      answer = lark.rule(f'/{lark_lib.slashed(wanted.source)}/')
+      return lark.rule(f'/{lark_lib.slashed(wanted.source)}/')
     case 'choice':
-      answer = lark.choice(map(lark_lib.literal, wanted.source))
+      return lark.choice(map(lark_lib.literal, wanted.source))
     case 'lark':
-      answer = lark.rule(f'%lark {{\n{wanted.source}\n}}')
-  return lark.source(f'{answer} | calls') + _renamed(calls)
+      return lark.rule(f'%lark {{\n{wanted.source}\n}}')
 
 
 def _renamed(calls: str) -> str:

@@ -39,7 +39,8 @@ class Tool:
   """What the model may call.
 
   Attributes:
-    parameters: the JSON schema of a function's arguments.
+    parameters: the JSON schema of a function's arguments; None is no
+      arguments.
     is_strict: whether arguments are held to the schema as they are drawn.
     is_custom: a custom tool takes a text in place of JSON arguments.
     input_format: what a custom tool's text must be; None is anything.
@@ -51,6 +52,19 @@ class Tool:
   is_strict: bool = False
   is_custom: bool = False
   input_format: Grammar | None = None
+
+  @property
+  def schema(self) -> Mapping[str, Any]:
+    """What a function's arguments are."""
+    return NO_ARGUMENTS if self.parameters is None else self.parameters
+
+
+NO_ARGUMENTS: Mapping[str, Any] = {
+  'type': 'object',
+  'properties': {},
+  'required': [],
+  'additionalProperties': False,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from chatjax import types
 from chatjax.chat.parsers import call_object
 from chatjax.chat.parsers import lark as lark_lib
 from chatjax.chat.parsers import literal_reader
+from chatjax.grammar import shape
 
 _KNOWN = frozenset(
   {
@@ -47,7 +48,7 @@ class GemmaGrammar:
       quote = self._lark.tag(self._quote)
       head = f'{lark_lib.literal("{" + call_object.INPUT + ":")} {quote}'
       return f'{head} {self._lark.raw(tool, self._quote)} "}}"'
-    self._tool, self._root, self._refs = tool, tool.parameters or {}, {}
+    self._tool, self._root, self._refs = tool, tool.schema, {}
     return self._value({**self._root, 'type': 'object'})
 
   def _value(self, schema: Mapping[str, Any] | bool) -> str:
@@ -88,6 +89,8 @@ class GemmaGrammar:
           f'Tool {self._tool.name!r}: {ref!r} refers to nothing in the schema.',
           param='tools',
         )
+      if isinstance(target, Mapping):
+        target = shape.tidied(target, 'tools')
       # The name first: the schema may refer to itself.
       name = self._refs[ref] = self._lark.reserve()
       self._lark.define(name, self._value(target))

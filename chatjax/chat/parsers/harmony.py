@@ -225,10 +225,10 @@ class HarmonyFormat:
     """
     lark = _lark(special)
     call = lark.choice([_rule(lark, tool) for tool in tools])
-    start = f'{lark.tag(_START)} {lark_lib.literal(_ROLE)}'
-    head = f'({_thought(lark)} {start} | {start})?'
-    more = f' ({start} {call}){output_format.MORE}' if is_parallel else ''
-    return lark.source(f'{head} {call}{more}')
+    more = (
+      f' ({_start(lark)} {call}){output_format.MORE}' if is_parallel else ''
+    )
+    return lark.source(f'{_head(lark)} {call}{more}')
 
   def strict_grammar(
     self,
@@ -241,7 +241,7 @@ class HarmonyFormat:
     call = lark.choice(
       [_rule(lark, output_format.eased(tool)) for tool in tools]
     )
-    start = f'{lark.tag(_START)} {lark_lib.literal(_ROLE)}'
+    start = _start(lark)
     text = lark.rule(
       f'{lark.tag(_CHANNEL)} ("analysis" | "commentary" | "final") '
       f'{lark.tag(_MESSAGE)} {lark.without(_END)}'
@@ -252,14 +252,33 @@ class HarmonyFormat:
     )
     return lark.source(f'({start})? ({shown})* ({text} | {call}{more})')
 
+  def answer(self, lark: lark_lib.Lark, content: str) -> str:
+    """See `OutputFormat`; reasoning may come first."""
+    _check_controls(lark.special)
+    final = f'{lark.tag(_CHANNEL)} "final" {lark.tag(_MESSAGE)}'
+    return lark.rule(f'{_head(lark)} {final} {content}')
+
 
 def _lark(special: Mapping[str, int]) -> lark_lib.Lark:
+  _check_controls(special)
+  return lark_lib.Lark(special)
+
+
+def _check_controls(special: Mapping[str, int]) -> None:
   if missing := sorted(_CONTROLS - set(special)):
     raise types.ChatjaxError(
-      f'The tokenizer lacks the control tokens {missing}, without which there '
-      'are no calls in harmony; choose another output format.'
+      f'The tokenizer lacks the control tokens {missing}, without which no '
+      'answer can be bound in harmony; choose another output format.'
     )
-  return lark_lib.Lark(special)
+
+
+def _start(lark: lark_lib.Lark) -> str:
+  return f'{lark.tag(_START)} {lark_lib.literal(_ROLE)}'
+
+
+def _head(lark: lark_lib.Lark) -> str:
+  """What may go before the message that is bound."""
+  return f'({_thought(lark)} {_start(lark)} | {_start(lark)})?'
 
 
 def _thought(lark: lark_lib.Lark) -> str:

@@ -93,7 +93,7 @@ class Lark:
     """The arguments of a call as a JSON object."""
     if tool.is_custom:
       return self.json(input_schema(tool))
-    schema = {**(tool.parameters or {}), 'type': 'object'}
+    schema = {**tool.schema, 'type': 'object'}
     return self.json(schema, is_strict=tool.is_strict)
 
   def raw(self, tool: types.Tool, end: str) -> str:

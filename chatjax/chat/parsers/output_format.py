@@ -81,6 +81,9 @@ class OutputFormat(Protocol):
     Returns: None if the format cannot tell a call from other text at once.
     """
 
+  def answer(self, lark: lark_lib.Lark, content: str) -> str:
+    """Lark of a whole answer without calls, whose content is this rule."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaggedFormat:
@@ -152,9 +155,13 @@ class TaggedFormat:
     count = '*' if is_parallel and not self.is_list else '?'
     return lark.source(f'{call}{count} {text}')
 
+  def answer(self, lark: lark_lib.Lark, content: str) -> str:
+    del lark
+    return content
+
 
 def eased(tool: types.Tool) -> types.Tool:
   """A tool whose arguments may be any, unless it is strict."""
   if tool.is_strict or tool.is_custom:
     return tool
-  return dataclasses.replace(tool, parameters=None)
+  return dataclasses.replace(tool, parameters={})

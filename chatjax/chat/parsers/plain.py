@@ -8,6 +8,7 @@ import dataclasses
 
 from chatjax import types
 from chatjax.chat.parsers import hermes
+from chatjax.chat.parsers import lark as lark_lib
 from chatjax.chat.parsers import output_format
 from chatjax.chat.parsers import parser as parser_lib
 from chatjax.chat.parsers import stream
@@ -46,6 +47,10 @@ class PlainFormat:
     return None
 
   strict_grammar = grammar
+
+  def answer(self, lark: lark_lib.Lark, content: str) -> str:
+    del lark
+    return content
 
 
 PLAIN = PlainFormat(name='plain')

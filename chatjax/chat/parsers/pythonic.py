@@ -21,6 +21,9 @@ from chatjax.chat.parsers import stream
 
 _OPEN, _CLOSE = '<|tool_call_start|>', '<|tool_call_end|>'
 
+# Of a function that does not say which keywords it has.
+_KEYWORD, _MORE_KEYWORDS = '/[A-Za-z_][A-Za-z0-9_]{0,63}/', '{0,15}'
+
 _DEFINITIONS = ('$defs', 'definitions')
 # What a strict schema of keywords may say, beside what its parts say.
 _ROOT = frozenset(
@@ -136,6 +139,9 @@ def _call(lark: lark_lib.Lark, tool: types.Tool) -> str:
     items.append((f'{head} {text}', name in schema.get('required', ())))
   head = lark_lib.literal(f'{tool.name}(')
   inner = lark.members(items, ', ') if items else ''
+  if not items and schema.get('additionalProperties') is not False:
+    any_one = f'{_KEYWORD} "=" {lark.json({})}'
+    inner = f'({any_one} (", " {any_one}){_MORE_KEYWORDS})?'
   return f'{head} {inner} ")"'
 
 
@@ -147,7 +153,7 @@ def _schema(tool: types.Tool) -> Mapping[str, Any]:
   """
   if tool.is_custom:
     return lark_lib.input_schema(tool)
-  schema = tool.parameters or {}
+  schema = tool.schema
   odd = set(schema) - _ROOT if tool.is_strict else set()
   odd |= {
     name

@@ -10,6 +10,7 @@ import pytest
 
 from chatjax import types
 from chatjax.chat.parsers import formats
+from chatjax.chat.parsers import lark as lark_lib
 from tests.chat.parsers import streams
 
 _SCHEMA = {
@@ -418,7 +419,56 @@ def test_gemma_takes_no_arguments_where_there_are_none():
   assert _grammar('gemma', (tool,)).takes(text)
   wrong = text.replace('{}', '{a:1}')
   assert not _grammar('gemma', (tool,)).takes(wrong)
-  assert _grammar('gemma', (_PING,)).takes(wrong.replace(':f{', ':ping{'))
+  assert not _grammar('gemma', (_PING,)).takes(wrong.replace(':f{', ':ping{'))
+
+
+@pytest.mark.parametrize('name', _NAMES)
+def test_without_parameters_there_are_no_arguments(name):
+  ping = _CALLS[name][1]
+  free = types.Tool(name='ping', parameters={})
+  some = ping
+  for none, any_one in (
+    ('arguments": {}', 'arguments": {"a": 1}'),
+    ('parameters": {}', 'parameters": {"a": 1}'),
+    ('ping()', 'ping(a=1)'), ('ping{}', 'ping{a:1}'),
+    ('[ARGS]{}', '[ARGS]{"a": 1}'), ('<|message|>{}', '<|message|>{"a": 1}'),
+    ('```json\n{}', '```json\n{"a": 1}'),
+    ('<｜tool▁sep｜>{}', '<｜tool▁sep｜>{"a": 1}'),
+  ):  # fmt: skip
+    some = some.replace(none, any_one)
+  assert some != ping
+  assert _grammar(name, (_PING,)).takes(ping)
+  assert not _grammar(name, (_PING,)).takes(some)
+  for text in (ping, some):
+    assert _grammar(name, (free,)).takes(text)
+
+
+def test_harmony_puts_an_answer_into_its_final_message():
+  harmony = formats.get('harmony')
+  vocabulary = _Vocabulary(harmony.controls)
+  lark = lark_lib.Lark(vocabulary.special)
+  source = lark.source(harmony.answer(lark, lark.json({'type': 'integer'})))
+  tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(vocabulary))
+  matcher = llguidance.LLMatcher(tokenizer, source, log_level=0)
+  final = '<|channel|>final<|message|>7'
+  thought = '<|channel|>analysis<|message|>so<|end|><|start|>assistant'
+
+  def takes(text):
+    matcher.reset()
+    ids = vocabulary.encode(text)
+    return (
+      matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
+    )
+
+  assert takes(final)
+  assert takes(thought + final)
+  assert takes('<|start|>assistant' + final)
+  assert not takes('7')
+  assert not takes(thought)
+  assert not takes(final.replace('7', 'x'))
+  assert not takes(final.replace('final', 'commentary'))
+  parsed = streams.parse('harmony', thought + final, ())
+  assert (parsed.reasoning, parsed.content) == ('so', '7')
 
 
 def test_keys_that_are_no_words_are_quoted_or_refused():
