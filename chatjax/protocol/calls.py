@@ -19,7 +19,8 @@ def _arguments(value: Any, info: pydantic.ValidationInfo) -> dict[str, Any]:
   """Templates write arguments in their own way, from an object."""
   if not isinstance(value, str):
     raise types.RequestError('it must be a string.', code='invalid_type')
-  arguments = json_value.loads(value, 'the text')
+  # Models write nothing where there are no arguments, and clients send it back.
+  arguments = json_value.loads(value, 'the text') if value.strip() else {}
   if not isinstance(arguments, dict):
     raise types.RequestError('it must be the JSON of an object.')
   limits = info.context
@@ -66,14 +67,16 @@ class Call(strict.Strict):
 
   path: ClassVar[str] = 'messages[].tool_calls[]'
   id: CallId
-  type: Literal['function', 'custom']
+  type: Literal['function', 'custom'] | None = None
   index: Annotated[int, strict.between(0, strict.MAX_INT32)] | None = None
   function: FunctionCalled | None = None
   custom: CustomCalled | None = None
 
   @pydantic.model_validator(mode='after')
   def _check(self) -> Self:
-    strict.check_variant(self, ('function', 'custom'))
+    # What the official client's `stream` makes of a custom call has no type.
+    default = 'function' if self.custom is None else 'custom'
+    strict.check_variant(self, ('function', 'custom'), default=default)
     return self
 
   def as_dict(self) -> dict[str, Any]:

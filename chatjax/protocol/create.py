@@ -102,7 +102,7 @@ class CreateChatCompletion(Create):
   metadata: metadata_lib.Metadata = pydantic.Field(default_factory=dict)
   store: bool = False
   service_tier: (
-    Literal['auto', 'default', 'flex', 'priority', 'fast'] | None
+    Literal['auto', 'default', 'flex', 'scale', 'priority', 'fast'] | None
   ) = None
   prompt_cache_key: _Key | None = None
   prompt_cache_options: options.PromptCacheOptions | None = None

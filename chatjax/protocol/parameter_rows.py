@@ -159,6 +159,12 @@ I tool_choice.allowed_tools.tools[].function | object
   A function.
 I tool_choice.allowed_tools.tools[].function.name | name of one of tools
   Its name.
+I tool_choice.allowed_tools.tools[].function.description | as in tools
+  May be repeated.
+I tool_choice.allowed_tools.tools[].function.parameters | as in tools
+  May be repeated.
+I tool_choice.allowed_tools.tools[].function.strict | as in tools
+  May be repeated.
 I tool_choice.allowed_tools.tools[].custom | object
   A custom tool.
 I tool_choice.allowed_tools.tools[].custom.name | name of one of tools
@@ -219,7 +225,7 @@ I metadata | object of up to 16 strings
   Returned with the answer. Keys of 1 to 64, values of up to 512 characters.
 I store | boolean
   Whether the answer is kept: GET /v1/chat/completions lists what was.
-M service_tier | auto, default, flex, priority, fast
+M service_tier | auto, default, flex, scale, priority, fast
   Position in the queue: flex is one step behind, priority (or fast) one ahead.
 M prompt_cache_key | string of up to {max_key_chars} characters
   Only requests with the same key share cached prefixes.

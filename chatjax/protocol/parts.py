@@ -88,13 +88,13 @@ def usage(
   num_cached: int,
   drafted: types.Drafted,
 ) -> response.Usage:
-  """Counts; nothing is spoken in this version."""
+  """Counts; nothing is spoken or seen in this version."""
   return response.Usage(
     prompt_tokens=num_prompt,
     completion_tokens=num_completion,
     total_tokens=num_prompt + num_completion,
     prompt_tokens_details=response.PromptTokensDetails(
-      cached_tokens=num_cached, audio_tokens=0
+      cached_tokens=num_cached, audio_tokens=0, image_tokens=0
     ),
     completion_tokens_details=response.CompletionTokensDetails(
       reasoning_tokens=num_reasoning,

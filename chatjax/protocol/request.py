@@ -180,5 +180,5 @@ def _priority(create: create_lib.CreateChatCompletion) -> int:
 
 def _service_tier(create: create_lib.CreateChatCompletion) -> str | None:
   """As the interface reports it."""
-  names = {'auto': 'default', 'fast': 'priority'}
+  names = {'auto': 'default', 'scale': 'default', 'fast': 'priority'}
   return names.get(create.service_tier, create.service_tier)

@@ -145,6 +145,7 @@ class PromptTokensDetails(Model):
 
   cached_tokens: int
   audio_tokens: int
+  image_tokens: int
 
 
 class CompletionTokensDetails(Model):

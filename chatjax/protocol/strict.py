@@ -52,13 +52,16 @@ class Strict(pydantic.BaseModel):
     return taken
 
 
-def check_variant(model: Any, names: tuple[str, ...]) -> None:
+def check_variant(
+  model: Any, names: tuple[str, ...], *, default: str | None = None
+) -> None:
   """Of the fields `names`, the one that `type` calls for is there, alone."""
+  wanted = model.type or default
   for name in names:
     is_given = getattr(model, name) is not None
-    if is_given and name != model.type:
+    if is_given and name != wanted:
       raise errors.unknown(name)
-    if name == model.type and not is_given:
+    if name == wanted and not is_given:
       raise errors.missing(name)
 
 

@@ -19,7 +19,7 @@ from chatjax.protocol import response
 from chatjax.protocol import strict
 
 _Body = TypeVar('_Body', bound=strict.Strict)
-_OWN_FIELDS = ('return_token_strs',)
+_OWN_FIELDS = ('return_token_strs', 'add_special_tokens')
 
 
 class Tokenize(strict.Strict):
@@ -97,6 +97,12 @@ def parse_tokenize(
       f'return_token_strs={errors.shorten(wants_spellings)} must be true or'
       ' false.',
       param='return_token_strs',
+    )
+  if body.get('add_special_tokens') not in (None, False):
+    raise types.RequestError(
+      'add_special_tokens must be false with messages: the chat template says'
+      ' where special tokens stand.',
+      param='add_special_tokens',
     )
   chat = {name: x for name, x in body.items() if name not in _OWN_FIELDS}
   # Whichever model is asked for, there is one; requests must name it.

@@ -13,27 +13,43 @@ import pydantic
 
 from chatjax import types
 from chatjax.protocol import errors
-from chatjax.protocol import strict
+from chatjax.protocol import json_value
+from chatjax.protocol import strict as strict_lib
 
 
-class Named(strict.Strict):
+class Named(strict_lib.Strict):
   """A function by its name."""
 
   path: ClassVar[str] = 'tool_choice.function'
-  name: strict.Name
+  name: strict_lib.Name
 
 
-class NamedCustom(strict.Strict):
+class NamedCustom(strict_lib.Strict):
   """A custom tool by its name."""
 
   path: ClassVar[str] = 'tool_choice.custom'
-  name: strict.Name
+  name: strict_lib.Name
 
 
 class AllowedFunction(Named):
-  """A function that may be called."""
+  """A function that may be called; what else is said of it is as in tools."""
 
   path: ClassVar[str] = 'tool_choice.allowed_tools.tools[].function'
+  description: strict_lib.Description | None = None
+  parameters: json_value.Schema | None = None
+  strict: bool | None = None
+
+  def fault(self, tool: types.Tool) -> str | None:
+    """The first field that says something else than the tool does."""
+    said = {
+      'description': (self.description, tool.description),
+      'parameters': (self.parameters, tool.parameters),
+      'strict': (self.strict, tool.is_strict),
+    }
+    for name, (here, there) in said.items():
+      if here is not None and here != there:
+        return name
+    return None
 
 
 class AllowedCustom(NamedCustom):
@@ -42,7 +58,7 @@ class AllowedCustom(NamedCustom):
   path: ClassVar[str] = 'tool_choice.allowed_tools.tools[].custom'
 
 
-class Allowed(strict.Strict):
+class Allowed(strict_lib.Strict):
   """A tool that may be called."""
 
   path: ClassVar[str] = 'tool_choice.allowed_tools.tools[]'
@@ -52,11 +68,11 @@ class Allowed(strict.Strict):
 
   @pydantic.model_validator(mode='after')
   def _check(self) -> Self:
-    strict.check_variant(self, ('function', 'custom'))
+    strict_lib.check_variant(self, ('function', 'custom'))
     return self
 
 
-class AllowedTools(strict.Strict):
+class AllowedTools(strict_lib.Strict):
   """Some of the tools."""
 
   path: ClassVar[str] = 'tool_choice.allowed_tools'
@@ -65,11 +81,11 @@ class AllowedTools(strict.Strict):
     list[Allowed],
     pydantic.Field(fail_fast=True),
     pydantic.Field(min_length=1),
-    strict.at_most('max_tools'),
+    strict_lib.at_most('max_tools'),
   ]
 
 
-class Choice(strict.Strict):
+class Choice(strict_lib.Strict):
   """Which tools may, or must, be called; a plain word is none of these."""
 
   path: ClassVar[str] = 'tool_choice'
@@ -80,7 +96,7 @@ class Choice(strict.Strict):
 
   @pydantic.model_validator(mode='after')
   def _check(self) -> Self:
-    strict.check_variant(self, ('function', 'custom', 'allowed_tools'))
+    strict_lib.check_variant(self, ('function', 'custom', 'allowed_tools'))
     return self
 
   @property
@@ -99,11 +115,11 @@ class Choice(strict.Strict):
     ]
 
 
-class FunctionChoice(strict.Strict):
+class FunctionChoice(strict_lib.Strict):
   """The function that must be called."""
 
   path: ClassVar[str] = 'function_call'
-  name: strict.Name
+  name: strict_lib.Name
 
 
 def _or_word(*words: str) -> pydantic.WrapValidator:
@@ -138,10 +154,28 @@ def of_tools(
   for name, is_custom, path in choice.named:
     if (name, is_custom) not in known:
       raise _not_among(name, f'tool_choice.{path}', 'tools')
+  _check_allowed(choice.allowed_tools, tools)
   allowed = frozenset(name for name, _, _ in choice.named)
   if choice.allowed_tools is not None:
     return types.ToolChoice(mode=choice.allowed_tools.mode, allowed=allowed)
   return types.ToolChoice(mode='required', allowed=allowed, is_named=True)
+
+
+def _check_allowed(
+  allowed: AllowedTools | None, tools: Sequence[types.Tool]
+) -> None:
+  """Whole definitions may stand there, if they are those of the tools."""
+  by_name = {tool.name: tool for tool in tools}
+  for idx, row in enumerate(allowed.tools if allowed else ()):
+    if row.function is None:
+      continue
+    if fault := row.function.fault(by_name[row.function.name]):
+      place = f'allowed_tools.tools[{idx}].function.{fault}'
+      raise types.RequestError(
+        f'It differs from that of {errors.shorten(row.function.name)} in tools;'
+        ' leave it out here.',
+        param=f'tool_choice.{place}',
+      )
 
 
 def of_functions(

@@ -70,7 +70,8 @@ def _as_dict(idx: int, message: messages_lib.Message) -> dict[str, Any]:
   if message.name is not None:
     shown['name'] = message.name
   if message.thoughts is not None:
-    shown['reasoning_content'] = message.thoughts
+    # Most templates read the first; that of gpt-oss reads the second.
+    shown['reasoning_content'] = shown['thinking'] = message.thoughts
   if message.tool_calls:
     shown['tool_calls'] = [call.as_dict() for call in message.tool_calls]
   if called := message.function_call:

@@ -43,6 +43,7 @@ def test_calls_and_results():
       'role': 'assistant',
       'content': '',
       'reasoning_content': 'hm',
+      'thinking': 'hm',
       'tool_calls': [
         {
           'type': 'function',
@@ -140,7 +141,7 @@ def test_what_does_not_fit(messages, param):
 
 
 @pytest.mark.parametrize(
-  'arguments', ['', '{', '[]', '1', 'null', '{"a": NaN}', '{"a": 1e999}',
+  'arguments', ['{', '[]', '1', 'null', '{"a": NaN}', '{"a": 1e999}',
                 '{"a": "\\ud800"}', '"{}"', '{} {}', '[' * 10**5,
                 '{"a":' * 70 + '1' + '}' * 70],
 )  # fmt: skip
@@ -153,16 +154,38 @@ def test_arguments_that_are_no_object(arguments):
   assert error.param == 'messages[0].function_call.arguments'
 
 
+def test_no_arguments_are_none():
+  called = {'name': 'f', 'arguments': ' '}
+  call = {'id': 'x', 'type': 'function', 'function': called}
+  result = {'role': 'tool', 'content': '1', 'tool_call_id': 'x'}
+  _, said_so, _ = shown(USER, said(tool_calls=[call]), result)
+  assert said_so['tool_calls'][0]['function']['arguments'] == {}
+
+
+@pytest.mark.parametrize('kind', ['function', 'custom'])
+def test_the_type_of_a_call_shows_by_itself(kind):
+  content = {'function': {'arguments': '{}'}, 'custom': {'input': ''}}[kind]
+  call = {'id': 'x', kind: {'name': 'f', **content}}
+  result = {'role': 'tool', 'content': '1', 'tool_call_id': 'x'}
+  for more in ({}, {'type': None}):
+    told = shown(USER, said(tool_calls=[{**call, **more}]), result)
+    assert told == shown(
+      USER, said(tool_calls=[{**call, 'type': kind}]), result
+    )
+  error = refuse(USER, said(tool_calls=[{'id': 'x'}]), result)
+  assert error.param == 'messages[1].tool_calls[0].function'
+
+
 def test_refusals_and_thoughts():
   parts = [
     {'type': 'text', 'text': 'a'}, {'type': 'refusal', 'refusal': 'b'}
   ]  # fmt: skip
   (message,) = shown(said(content=parts, refusal='c', reasoning='d'))
-  assert message == said(content='abc', reasoning_content='d')
+  assert message == said(content='abc', reasoning_content='d', thinking='d')
   (message,) = shown(said(refusal='no', reasoning='d', reasoning_content='d'))
-  assert message == said(content='no', reasoning_content='d')
+  assert message == said(content='no', reasoning_content='d', thinking='d')
   (message,) = shown(said(content='x', reasoning=''))
-  assert message == said(content='x', reasoning_content='')
+  assert message == said(content='x', reasoning_content='', thinking='')
 
 
 def test_names_are_kept():

@@ -214,7 +214,7 @@ RANGES = [
   ('model', ['m' * 256], ['', 'm' * 257]),
   ('safety_identifier', ['', 's' * 128], ['s' * 129, 7]),
   ('prompt_cache_retention', ['in_memory'], ['in-memory', '', 24, ['24h']]),
-  ('service_tier', ['auto'], ['scale', '', 'x' * 10**6, 1, True]),
+  ('service_tier', ['auto', 'scale'], ['batch', '', 'x' * 10**6, 1, True]),
   ('reasoning_effort', EFFORTS, ['none ', '', 1, True, {}]),
   ('verbosity', ['low', 'medium', 'high'], ['none', '', 1, True]),
   ('thinking_token_budget', [0, 2**31 - 1], [-1, 2**31, 2**70, True, '1', 0.0]),

@@ -1,6 +1,7 @@
 """Requests that are right; together they have every field that is read."""
 
 import base64
+import copy
 
 USER = {'role': 'user', 'content': 'hi'}
 SCHEMA = {
@@ -33,7 +34,10 @@ NAMED = {'type': 'function', 'function': {'name': 'f'}}
 NAMED_CUSTOM = {'type': 'custom', 'custom': {'name': 'c'}}
 ALLOWED = {
   'type': 'allowed_tools',
-  'allowed_tools': {'mode': 'auto', 'tools': [NAMED, NAMED_CUSTOM]},
+  'allowed_tools': {
+    'mode': 'auto',
+    'tools': [copy.deepcopy(FUNCTION), NAMED_CUSTOM],
+  },
 }
 CALLED = {
   'role': 'assistant',

@@ -90,7 +90,11 @@ def test_the_exact_object():
       'prompt_tokens': 2,
       'completion_tokens': 1,
       'total_tokens': 3,
-      'prompt_tokens_details': {'cached_tokens': 1, 'audio_tokens': 0},
+      'prompt_tokens_details': {
+        'cached_tokens': 1,
+        'audio_tokens': 0,
+        'image_tokens': 0,
+      },
       'completion_tokens_details': {
         'reasoning_tokens': 0,
         'audio_tokens': 0,

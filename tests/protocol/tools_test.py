@@ -46,6 +46,20 @@ def schema_format(**fields):
   return {'type': 'json_schema', 'json_schema': schema}
 
 
+def test_allowed_tools_may_be_whole_definitions():
+  tools = [samples.FUNCTION, function('g', strict=False)]
+  choice = parse(tools=tools, tool_choice=allowed(*tools)).tool_choice
+  assert choice.allowed == {'f', 'g'}
+  strict = samples.FUNCTION['function']['strict']
+  for name, other in (
+    ('description', 'another'), ('parameters', {}), ('strict', not strict),
+  ):  # fmt: skip
+    row = function(**samples.FUNCTION['function'] | {name: other})
+    error = refuse(tools=tools, tool_choice=allowed(function('g'), row))
+    place = 'tool_choice.allowed_tools.tools[1].function'
+    assert error.param == f'{place}.{name}'
+
+
 def test_tools():
   tools = [
     samples.FUNCTION,

@@ -75,7 +75,11 @@ def test_the_exact_object(served):
       'prompt_tokens': 9,
       'completion_tokens': 2,
       'total_tokens': 11,
-      'prompt_tokens_details': {'cached_tokens': 0, 'audio_tokens': 0},
+      'prompt_tokens_details': {
+        'cached_tokens': 0,
+        'audio_tokens': 0,
+        'image_tokens': 0,
+      },
       'completion_tokens_details': {
         'reasoning_tokens': 0,
         'audio_tokens': 0,

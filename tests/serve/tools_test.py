@@ -5,6 +5,8 @@ import json
 import pytest
 
 import chatjax
+from chatjax.chat import session as session_lib
+from chatjax.chat.parsers import formats
 from chatjax.protocol import parameters
 from chatjax.serve import timeouts
 from chatjax.testing import byte_tokenizer
@@ -120,6 +122,43 @@ def test_a_silent_stream_says_that_it_goes_on():
       chunk.choices[0].delta.content or '' for chunk in served.stream()
     )
     assert text == 'slow'
+
+
+def test_a_stream_that_writes_a_call_says_that_it_goes_on():
+  """Tokens come all the time, and nothing of them is shown before its end."""
+  call = '<tool_call>{"name": "f", "arguments": {"a": "' + 'x' * 40 + '"}}'
+  script = fake_engine.text_script(call + '</tool_call>')
+  waits = timeouts.Timeouts(keep_alive_s=0.1)
+  tool = {'type': 'function', 'function': {'name': 'f', 'parameters': {}}}
+  engine = fake_engine.FakeEngine(script, block=1, pause_s=0.02)
+  session = session_lib.Session(
+    engine,
+    byte_tokenizer.ByteTokenizer(),
+    byte_tokenizer.ByteChatFormat(),
+    model_id='tiny',
+    sampler_version=1,
+    output_format=formats.get('hermes'),
+  )
+  with harness.Served(session=session, timeouts=waits) as served:
+    _, _, data = served.post(
+      {
+        'model': 'tiny', 'messages': harness.MESSAGES, 'stream': True,
+        'tools': [tool],
+      }
+    )  # fmt: skip
+  assert b'"tool_calls"' in data
+  assert data.count(b'\n\n: keep-alive\n\n') >= 5
+
+
+def test_a_stream_that_speaks_needs_no_comments():
+  script = fake_engine.text_script('x' * 80)
+  waits = timeouts.Timeouts(keep_alive_s=1.0)
+  engine = {'block': 1, 'pause_s': 0.02}
+  with harness.Served(script, timeouts=waits, **engine) as served:
+    _, _, data = served.post(
+      {'model': 'tiny', 'messages': harness.MESSAGES, 'stream': True}
+    )
+  assert b'keep-alive' not in data
 
 
 def test_padding_makes_events_of_one_size(served):
