@@ -18,6 +18,8 @@ _WANTS_SINGLE = re.compile(
   r'raise_exception'
 )
 
+# Those of DeepSeek's distills tell by it that there are calls and no text.
+_WANTS_NONE = re.compile(r'\bcontent[\'"]?\]?\s+is\s+(?:not\s+)?none')
 _SAID = frozenset({'content', 'reasoning_content', 'thinking'})
 
 Message = Mapping[str, Any]
@@ -32,6 +34,8 @@ def fit(messages: Sequence[Message], template_source: str) -> list[Message]:
   fitted = list(messages)
   if _WANTS_SINGLE.search(template_source):
     fitted = _one_by_one(fitted)
+  if _WANTS_NONE.search(template_source):
+    fitted = [_without_empty_text(message) for message in fitted]
   if _WANTS_SHORT.search(template_source):
     fitted = [_with_short_ids(message) for message in fitted]
   return fitted
@@ -58,6 +62,11 @@ def _one_by_one(messages: Sequence[Message]) -> list[Message]:
       out.append({**message, **said, 'tool_calls': [call]})
       out.extend(results[call['id']])
   return out
+
+
+def _without_empty_text(message: Message) -> Message:
+  has_calls_alone = message.get('tool_calls') and message.get('content') == ''
+  return {**message, 'content': None} if has_calls_alone else message
 
 
 def _with_short_ids(message: Message) -> Message:

@@ -74,6 +74,20 @@ def test_calls_stand_alone_where_a_template_wants_it():
   assert rendered(SINGLE) == 'hi;well(f);one;(g);two;done;'
 
 
+@pytest.mark.parametrize('text', [
+  "message['content'] is none", 'message.content is not none',
+])  # fmt: skip
+def test_no_text_is_none_where_a_template_asks_for_it(text):
+  template = f'{{% if {text} %}}'
+  calls = asked(call('call_1', 'f'))
+  silent = {**calls, 'content': ''}
+  said = {'role': 'assistant', 'content': ''}
+  told = history.fit([silent, calls, said], template)
+  assert [message['content'] for message in told] == [None, 'well', '']
+  for other in ('{{ content }}', '{% if m.reasoning_content is not none %}'):
+    assert history.fit([silent], other) == [silent]
+
+
 def test_calls_without_results_yet():
   told = history.fit(TALK[:2], SINGLE)
   assert [len(x.get('tool_calls', ())) for x in told] == [0, 1, 1]
