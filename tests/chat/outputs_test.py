@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from chatjax import types
+from chatjax.chat import outputs
 from chatjax.chat import session as session_lib
 from chatjax.chat.parsers import formats
+from chatjax.grammar import compiler as compiler_lib
 from chatjax.testing import byte_tokenizer
 from chatjax.testing import fake_engine
+from tests.chat import real_tokenizers
 
 # What sloppy clients send as the schema of a tool.
 SLOPPY = (
@@ -89,3 +92,59 @@ def test_a_strict_function_without_parameters_takes_none():
   fields = {'tools': (tool,), 'tool_choice': CALL['tool_choice']}
   call = '<tool_call>\n{"name": "f", "arguments": {'
   assert first_bytes('', call, **fields) == {'}'}
+
+
+SCHEMA = {
+  'type': 'object',
+  'properties': {'a': {'type': 'integer'}},
+  'required': ['a'],
+  'additionalProperties': False,
+}
+THOUGHT = '<|channel|>analysis<|message|>so<|end|><|start|>assistant'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('budget', [None, 5])
+@pytest.mark.parametrize('tools', [(), (types.Tool(name='f'),)])
+@pytest.mark.parametrize(
+  ('kind', 'source', 'content'),
+  [
+    ('json_object', None, '{"b": "c"}'),
+    ('json_schema', SCHEMA, '{"a": 1}'),
+    ('choice', ['yes', 'no'], 'no'),
+    ('regex', '[a-c]+', 'abc'),
+    ('lark', 'start: "x" NUM\nNUM: /[0-9]+/', 'x12'),
+  ],
+)
+def test_gpt_oss_keeps_to_it_in_its_final_message(
+  kind, source, content, tools, budget
+):
+  tokenizer, chat_format = real_tokenizers.read('gptoss')
+  planner = outputs.Planner(
+    tokenizer, formats.get('harmony'), compiler_lib.Compiler(tokenizer)
+  )
+  grammar = types.Grammar(kind=kind, source=source, is_strict=True)
+  messages = [{'role': 'user', 'content': 'hi'}]
+  request = types.Request(messages=messages, grammar=grammar, tools=tools)
+  plan = planner.plan(
+    request, prompt=chat_format.render(messages), budget=budget, can_think=True
+  )
+
+  def takes(text):
+    ids = tokenizer.encode_template(text, mark='\ufdd0')
+    ids.append(tokenizer.special_ids['<|return|>'])
+    constraint = plan.constraint()
+    mask_GW = np.zeros((1, -(-tokenizer.vocab_size // 32)), np.uint32)
+    for token_id in ids:
+      constraint.masks((), mask_GW)
+      if not mask_GW[0, token_id // 32] >> token_id % 32 & 1:
+        return False
+      constraint.advance([token_id])
+    return True
+
+  final = '<|channel|>final<|message|>'
+  assert takes(final + content)
+  assert takes(THOUGHT + final + content)
+  assert not takes(content)
+  assert not takes(final + 'Hello')
+  assert not takes(final + content + ' and more')
