@@ -156,12 +156,15 @@ def _plain(
 ) -> dict[str, Any]:
   """The file without special tokens, and without what it adds around text."""
   model = dict(file['model'])
+  # What is taken out keeps its place: added tokens are numbered after all
+  # pieces. A space never reaches the model.
   if isinstance(model['vocab'], Mapping):
     # What stands for unknown characters is never made of known ones.
     names = {pieces[i] for i in special} - {model.get('unk_token')}
     if not names.isdisjoint(model['vocab']):
       model['vocab'] = {
-        piece: i for piece, i in model['vocab'].items() if piece not in names
+        f' special {i} ' if piece in names else piece: i
+        for piece, i in model['vocab'].items()
       }
       model['merges'] = [
         merge
@@ -169,7 +172,7 @@ def _plain(
         if not names & _pieces_of(merge)
       ]
   else:
-    # Pieces are numbered by their places. A space never reaches the model.
+    # Pieces are numbered by their places.
     model['vocab'] = [
       [f' special {i} ' if i in special else piece, score]
       for i, (piece, score) in enumerate(model['vocab'])

@@ -175,6 +175,31 @@ def test_text_never_becomes_a_special_id(kind):
       assert not hidden & set(mine(kind).encode(text)), text
 
 
+def letters():
+  """Pieces without merges: the last ones are letters that texts have."""
+  pieces = ['<unk>', '<s>', '</s>', *BYTES, *'▁abcdefghij']
+  made = tokenizers.Tokenizer(
+    models.BPE(
+      vocab={piece: i for i, piece in enumerate(pieces)}, merges=[],
+      byte_fallback=True, unk_token='<unk>', fuse_unk=True,
+    )
+  )  # fmt: skip
+  made.pre_tokenizer = pre_tokenizers.Metaspace(
+    prepend_scheme='first', split=False
+  )
+  made.add_special_tokens(['<unk>', '<s>', '</s>'])
+  return made
+
+
+def test_ordinary_tokens_beyond_the_pieces_keep_their_ids():
+  made = letters()
+  made.add_tokens(['NEW', 'OTHER'])
+  tokenizer = build(made)
+  for text in ('abj', 'j i h', 'xNEWj', 'OTHER NEW'):
+    wanted = made.encode(text, add_special_tokens=False).ids
+    assert tokenizer.encode(text) == wanted
+
+
 def test_ids_of_a_template(kind):
   first, second = list(mine(kind).special_ids)[-2:]
   turns = f'{first}user\n Hello{second}\n{first} x'
