@@ -60,9 +60,9 @@ class Added:
 def read_added(files: Files, *, is_byte_level: bool) -> tuple[Added, ...]:
   """The added tokens that the model has an embedding for.
 
-  All of a byte-level vocabulary are tags of the chat format. In others, white
-  space and markup are added too, and are ordinary text: a tag there is what is
-  called special somewhere, or what the chat template spells.
+  White space, letters and markup are added too, and are ordinary text: a tag of
+  the chat format is what is called special somewhere, what the chat template
+  spells, or what looks like one.
 
   Raises:
     vocabulary.VocabularyError: an entry that cannot be read.
@@ -80,8 +80,8 @@ def read_added(files: Files, *, is_byte_level: bool) -> tuple[Added, ...]:
       ) from None
     if not 0 <= token_id < files.vocab_size:
       continue  # Gemma names one of a larger model
-    is_tag = is_byte_level or (
-      content in files.template and content.strip()[:1] in ('<', '[')
+    is_tag = vocabulary.is_tag(
+      content, files.template, has_markup=not is_byte_level
     )
     made.append(
       Added(

@@ -45,6 +45,11 @@ _MEDIA_PIECES = frozenset(
   {'[multimodal]', '<start_of_image>', '<end_of_image>', '<image_soft_token>'}
 )
 
+# How the tags of chat formats look; tokens of letters and spaces do not.
+_BARRED = re.compile(r'<[|\uff5c].+[|\uff5c]>', re.DOTALL)
+_BRACKETED = re.compile(r'<.*\w.*>|\[.*\w.*\]|\|.*\w.*\|', re.DOTALL)
+_MARKUP = re.compile(r'[<\[|].+|[^\w\s].*\w.*[^\w\s]', re.DOTALL)
+
 # Kinds that never show in a text.
 _HIDDEN = frozenset({Kind.UNKNOWN, Kind.CONTROL, Kind.UNUSED})
 
@@ -170,6 +175,22 @@ def _eos_ids(
   return frozenset(i for i in named if i is not None) | frozenset(
     i for i in known if i is not None and kinds[i] == Kind.CONTROL
   )
+
+
+def is_tag(content: str, template: str, *, has_markup: bool) -> bool:
+  """Whether a token that is not called special is a tag of the chat format.
+
+  Text that users write must not become one.
+
+  Args:
+    content: its spelling.
+    template: the chat template.
+    has_markup: the vocabulary has tags of HTML that are ordinary text.
+  """
+  core = content.strip()
+  looks_it = (_BARRED if has_markup else _BRACKETED).fullmatch(core)
+  is_spelled = content in template and _MARKUP.fullmatch(core)
+  return bool(looks_it or is_spelled)
 
 
 class SpecialSplitter:

@@ -285,6 +285,34 @@ def test_a_tag_that_the_template_spells_is_special():
   assert '<b>' in build(made, template='{{ "<b>" }}').special_ids
 
 
+def test_ordinary_added_tokens_of_a_byte_level_vocabulary():
+  made = byte_level()
+  made.add_tokens([
+    tokenizers.AddedToken(content, normalized=True)
+    for content in ('ü', '    ', '>>ANS', '\n\n', '[]')
+  ])  # fmt: skip
+  made.add_tokens([tokenizers.AddedToken('fox', single_word=True)])
+  tokenizer = build(made, template="{{ 'ü' + '    ' + '\n\n' + 'fox' }}")
+  for text in ('für', 'a    b', 'a     b', 'x>>ANSy', 'fox foxes', '\n\n[]'):
+    wanted = made.encode(text).ids
+    assert tokenizer.encode(text) == wanted
+    assert tokenizer.encode_template(text) == wanted
+    assert tokenizer.decode(wanted) == text
+  assert list(tokenizer.special_ids)[3:] == ['<tool_call>']
+
+
+@pytest.mark.parametrize('content', ['<x>', '[X]', '|x|', '<｜x▁y｜>', '@@x@@'])  # noqa: RUF001
+def test_tags_of_a_byte_level_vocabulary(content):
+  made = byte_level()
+  made.add_tokens([content])
+  token_id = made.token_to_id(content)
+  tokenizer = build(made, template=f'a {content}')
+  assert tokenizer.special_ids[content] == token_id
+  assert token_id not in tokenizer.encode(f'a {content}b')
+  is_known = content in build(made).special_ids
+  assert is_known == (content != '@@x@@')
+
+
 def test_a_token_beyond_the_model_is_left_out():
   file = json.loads(byte_level().to_str())
   size = len(file['model']['vocab'])
