@@ -40,8 +40,10 @@ class Marker:
     """
     self.mark = _choose(taken)
     spellings = list(spellings)
-    starts = {spelling[0] for spelling in spellings}
-    ends = {spelling[-1] for spelling in spellings}
+    # Templates trim and split at white space, which so stays as it is.
+    cores = [spelling.strip() or spelling for spelling in spellings]
+    starts = {core[0] for core in cores}
+    ends = {core[-1] for core in cores}
     self._table = {
       ord(c): (self.mark if c in ends else '')
       + c

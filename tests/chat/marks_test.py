@@ -41,6 +41,12 @@ def test_other_text_is_left_alone():
   assert marks.Marker(SPELLINGS, [text]).whole(text) == text
 
 
+def test_white_space_around_a_spelling_is_not_marked():
+  marker = marks.Marker(['\n<x> '], [' a <x>\n '])
+  mark = marker.mark
+  assert marker.whole(' a <x>\n ') == f' a <{mark}x{mark}>\n '
+
+
 def test_the_mark_is_in_no_string():
   taken = ['a\ufdd0', '\ufdd1\ufdd2', '\ufdd4']
   assert marks.Marker(SPELLINGS, taken).mark == '\ufdd3'
