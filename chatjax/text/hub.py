@@ -135,11 +135,10 @@ class _Codec:
     piece = self._pieces[token_id]
     if self._kinds[token_id] == vocabulary.Kind.BYTE:
       return bytes([int(piece[3:5], 16)])  # spelled <0x0A>
-    if token_id in self._literal:
+    if not self._is_byte_level:
       return piece.replace(_SPACE, ' ').encode()
-    if self._is_byte_level:
-      return bpe.bytes_of(piece)
-    return piece.replace(_SPACE, ' ').encode()
+    # DeepSeek's tags have the letter that is a space elsewhere.
+    return piece.encode() if token_id in self._literal else bpe.bytes_of(piece)
 
 
 def _tokenizer(file: Mapping[str, Any]) -> tokenizers.Tokenizer:

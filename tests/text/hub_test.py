@@ -12,6 +12,9 @@ from tokenizers import pre_tokenizers
 from tokenizers import processors
 from tokenizers import trainers
 
+from chatjax import types
+from chatjax.chat.parsers import events
+from chatjax.chat.parsers import formats
 from chatjax.testing import vocabularies
 from chatjax.text import hub
 from chatjax.text import hub_write
@@ -311,6 +314,21 @@ def test_tags_of_a_byte_level_vocabulary(content):
   assert token_id not in tokenizer.encode(f'a {content}b')
   is_known = content in build(made).special_ids
   assert is_known == (content != '@@x@@')
+
+
+def test_calls_between_tags_that_hold_the_letter_for_spaces():
+  """DeepSeek V3's: not called special, so they show in an answer."""
+  names = 'calls▁begin call▁begin sep call▁end calls▁end'
+  tags = [f'<\uff5ctool▁{name}\uff5c>' for name in names.split()]
+  made = byte_level()
+  made.add_tokens(tags)
+  tokenizer = build(made)
+  text = f'{tags[0]}{tags[1]}f{tags[2]}{{}}{tags[3]}{tags[4]}'
+  shown = tokenizer.decode(tokenizer.encode_template(text))
+  assert shown == text
+  parser = formats.get('deepseek_v31').parser([types.Tool(name='f')])
+  found = [*parser.feed(shown, False), *parser.finish()]
+  assert [x.name for x in found if isinstance(x, events.Call)] == ['f']
 
 
 def test_a_token_beyond_the_model_is_left_out():
