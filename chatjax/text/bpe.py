@@ -33,7 +33,7 @@ _PRE_NAMES = (*_PATTERNS, 'gpt-2', 'smollm')
 def read_vocabulary(metadata: Mapping[str, Any]) -> vocabulary.Vocabulary:
   return vocabulary.from_gguf(
     metadata,
-    is_user_defined_special=True,
+    has_markup=False,
     add_bos=metadata.get('tokenizer.ggml.pre') == 'llama-bpe',
   )
 

@@ -17,9 +17,7 @@ _SPACE = '\u2581'
 
 
 def read_vocabulary(metadata: Mapping[str, Any]) -> vocabulary.Vocabulary:
-  return vocabulary.from_gguf(
-    metadata, is_user_defined_special=False, add_bos=True
-  )
+  return vocabulary.from_gguf(metadata, has_markup=True, add_bos=True)
 
 
 class Codec:
@@ -54,7 +52,7 @@ def _model(vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]) -> bytes:
     proto.pieces.add(
       piece=piece.replace(' ', _SPACE),
       score=scores[i],
-      type=Kind.UNKNOWN if i == unknown_id else vocab.kinds[i],
+      type=Kind.UNKNOWN if i == unknown_id else _kind(vocab, i),
     )
   trainer = proto.trainer_spec
   trainer.model_type = model_pb2.TrainerSpec.BPE
@@ -69,6 +67,12 @@ def _model(vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]) -> bytes:
     metadata.get('tokenizer.ggml.add_space_prefix', True)
   )
   return proto.SerializeToString()
+
+
+def _kind(vocab: vocabulary.Vocabulary, token_id: int) -> Kind:
+  """A piece's type for the library, which puts no control piece into text."""
+  is_special = vocab.pieces[token_id] in vocab.special_ids
+  return Kind.CONTROL if is_special else vocab.kinds[token_id]
 
 
 def _unknown_id(

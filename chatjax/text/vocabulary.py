@@ -81,29 +81,33 @@ class Vocabulary:
 
 
 def from_gguf(
-  metadata: Mapping[str, Any], *, is_user_defined_special: bool, add_bos: bool
+  metadata: Mapping[str, Any], *, has_markup: bool, add_bos: bool
 ) -> Vocabulary:
   """Reads what all kinds of tokenizers share.
 
   Args:
     metadata: GGUF keys and values.
-    is_user_defined_special: whether user-defined pieces are tags of the chat
-      format (BPE files) or ordinary text (SentencePiece files).
+    has_markup: user-defined pieces may be ordinary text (SentencePiece files),
+      not only tags of the chat format (BPE files).
     add_bos: what holds if the file does not say.
 
   Raises:
     VocabularyError: pieces are missing or contradict each other.
   """
   pieces = _pieces(metadata)
-  kinds = _kinds(metadata, pieces)
-  special = {Kind.CONTROL}
-  if is_user_defined_special:
-    special.add(Kind.USER_DEFINED)
+  kinds = _kinds(metadata, pieces, has_markup=has_markup)
+  templates = _templates(metadata)
+
+  def is_special(piece: str, kind: Kind) -> bool:
+    if kind == Kind.USER_DEFINED:
+      return not has_markup or is_tag(piece, templates, has_markup=True)
+    return kind == Kind.CONTROL
+
   special_ids = {
     piece: i
     for i, (piece, kind) in enumerate(zip(pieces, kinds, strict=True))
     # One character alone could not be told from text by marks in it.
-    if kind in special and len(piece) > 1
+    if is_special(piece, kind) and len(piece) > 1
   }
   bos_id = _id_of(metadata, 'bos', len(pieces))
   return Vocabulary(
@@ -129,7 +133,7 @@ def _pieces(metadata: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _kinds(
-  metadata: Mapping[str, Any], pieces: tuple[str, ...]
+  metadata: Mapping[str, Any], pieces: tuple[str, ...], *, has_markup: bool
 ) -> tuple[Kind, ...]:
   numbers = metadata.get('tokenizer.ggml.token_type')
   if numbers is None:
@@ -145,9 +149,22 @@ def _kinds(
     raise VocabularyError(
       f'Token type {error} is none of {sorted(by_number)}.'
     ) from None
+  # Where all added tokens are user defined, those that end a turn are too.
+  ends = END_PIECES if has_markup else ()
   return tuple(
-    Kind.CONTROL if piece in _MEDIA_PIECES else kind
+    Kind.CONTROL
+    if piece in _MEDIA_PIECES or (kind == Kind.USER_DEFINED and piece in ends)
+    else kind
     for piece, kind in zip(pieces, kinds, strict=True)
+  )
+
+
+def _templates(metadata: Mapping[str, Any]) -> str:
+  """All chat templates of a file; there may be others for tools."""
+  return '\n'.join(
+    str(value)
+    for key, value in metadata.items()
+    if key.startswith('tokenizer.chat_template')
   )
 
 

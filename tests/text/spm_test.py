@@ -55,6 +55,33 @@ def test_control_pieces_only_by_template(trained_spm):
   assert '<b>' not in tokenizer.special_ids
 
 
+TAGS = ('<|im_start|>', '<|im_end|>', '<call>')
+
+
+@pytest.mark.parametrize('key', ['chat_template', 'chat_template.tool_use'])
+def test_user_defined_tags_only_by_template(trained_spm, key):
+  """Converters call all added tokens user defined that are not special."""
+  _, metadata = trained_spm
+  start, end, call = range(len(metadata['tokenizer.ggml.tokens']), 333)
+  changed = metadata | {f'tokenizer.{key}': "{{ '<call>' }} <|im_start|>"}
+  more = {'tokens': TAGS, 'scores': [0] * 3, 'token_type': [4] * 3}
+  for name, values in more.items():
+    changed[f'tokenizer.ggml.{name}'] = [
+      *metadata[f'tokenizer.ggml.{name}'], *values,
+    ]  # fmt: skip
+  tokenizer = tokenizer_lib.from_gguf(changed)
+  plain = tokenizer.encode('the fox')
+  assert tokenizer.encode_template('<|im_start|>the fox<call><|im_end|>') == [
+    start, *plain, call, end,
+  ]  # fmt: skip
+  for tag in TAGS:
+    assert not {start, end, call} & set(tokenizer.encode(f'a {tag}b'))
+  # What ends a turn does not show; other tags do, as calls do.
+  assert tokenizer.eos_ids == {2, tokenizer.special_ids['<end_of_turn>'], end}
+  assert tokenizer.decode([end, call]) == '<call>'
+  assert '<b>' not in tokenizer.special_ids
+
+
 def test_unknown_piece_by_id(trained_spm):
   """Gemma's file calls its unknown piece a control piece."""
   _, metadata = trained_spm
