@@ -297,6 +297,7 @@ def common_sizes(metadata: Metadata) -> dict[str, Any]:
     'max_context': keys.integer('context_length'),
     'norm_eps': keys.number('attention.layer_norm_rms_epsilon'),
     'rope_theta': keys.number('rope.freq_base', 10_000.0),
+    'rope_scaling': keys.rope_scaling(),
     # Zero is none of its own, there as here.
     'query_scale': keys.number('attention.scale', 0.0) or None,
   }

@@ -87,6 +87,11 @@ def _read_config(
     )
     if not family.gguf_rope_factors or _ROPE_FACTORS not in file.tensors:
       return config
+    if config.rope_scaling is not None:
+      raise config_lib.ConfigError(
+        'it scales its rotary embedding by its metadata and by its tensor'
+        f' {_ROPE_FACTORS!r}, and chatjax does one of the two.'
+      )
     scaling = _rope_factors(file, config.rotary_dim or config.head_dim)
     return dataclasses.replace(config, rope_scaling=scaling)
   except config_lib.ConfigError as e:

@@ -227,10 +227,12 @@ def test_a_file_is_quantized_block_by_block(dtype, tmp_path, monkeypatch):
 
 
 REFUSED = {
-  ('llama', 'rope.scaling.type', 'linear'): 'llama.rope.scaling.type',
+  ('llama', 'rope.scaling.type', 'linear'): 'no llama.rope.scal',
+  ('llama', 'rope.scaling.type', 3): 'llama.rope.scaling.type is 3',
+  ('llama', 'rope.scaling.type', 'new'): "llama.rope.scaling.type is 'new'",
   ('qwen2', 'rope.scaling.type', 'yarn'): "qwen2.rope.scaling.type is 'yarn'",
-  ('gemma3', 'rope.scaling.factor', 8.0): 'gemma3.rope.scaling.factor is 8',
-  ('llama', 'rope.scale_linear', 2.0): 'llama.rope.scale_linear',
+  ('gemma3', 'rope.scaling.factor', 0.0): 'factor=0.0 must be positive',
+  ('llama', 'rope.scaling.attn_factor', 2.0): 'llama.rope.scaling.attn_factor',
   ('llama', 'rope.dimension_count', 4): 'llama.rope.dimension_count is 4',
   ('qwen2', 'attention.value_length', 8): 'attention.value_length is 8',
   ('gemma3', 'final_logit_softcapping', 30.0): 'final_logit_softcapping is 30',
@@ -431,6 +433,45 @@ def test_what_may_stand_in_a_file(family):
   )
   assert same == plain
   assert read(metadata(family, **{'attention.scale': 0.25})).q_scale == 0.25
+
+
+LINEAR = model_config.LinearRope(factor=8.0)
+YARN = model_config.Yarn(factor=4.0, original_context=32)
+SCALED = (
+  ({'scaling.type': 'linear', 'scaling.factor': 8.0}, LINEAR),
+  ({'scaling.factor': 8.0, 'scaling.finetuned': True}, LINEAR),
+  ({'scale_linear': 8.0}, LINEAR),
+  ({'scaling.type': 'linear', 'scaling.factor': 1.0}, None),
+  ({'scaling.type': 'none', 'scaling.factor': 8.0}, None),
+  (
+    {
+      'scaling.type': 'yarn', 'scaling.factor': 4.0,
+      'scaling.original_context_length': 32,
+    },
+    YARN,
+  ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize(('stated', 'wanted'), SCALED)
+def test_stretched_rotary_embeddings(family, stated, wanted):
+  changes = {f'rope.{name}': value for name, value in stated.items()}
+  config = load.FAMILIES[family].read_config(metadata(family, **changes))
+  assert config.scaling(model_config.LayerKind.GLOBAL) == wanted
+  if family == 'gemma3':
+    assert config.scaling(model_config.LayerKind.LOCAL) is None
+
+
+def test_a_rotary_embedding_that_is_stretched_twice(tmp_path):
+  values = metadata('llama', **{'rope.scaling.factor': 8.0})
+  arrays = tensors(load.FAMILIES['llama'].read_config(values), 'llama')
+  arrays[FACTORS] = np.ones(HEAD // 2, np.float32)
+  write(tmp_path / 'odd.gguf', values, arrays)
+  with pytest.raises(load.LoadError, match='one of the two'):
+    load.load(
+      tmp_path / 'odd.gguf', 'a' * 64, dtype='int8', checkpoints=tmp_path
+    )
 
 
 def test_local_layers_of_gemma():
