@@ -21,20 +21,37 @@ _WORDS = (
   r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 )
 _QWEN = _WORDS.replace('DIGITS', r'\p{N}')
+# Mistral's from Nemo on: a capital within a word begins another one.
+_TEKKEN = (
+  r'[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*'
+  r'[\p{Ll}\p{Lm}\p{Lo}\p{M}]+'
+  r'|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+'
+  r'[\p{Ll}\p{Lm}\p{Lo}\p{M}]*'
+  r'|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+'
+)
 _PATTERNS = {
   # DeepSeek's distills of Qwen: cut alike, without its normal form.
   'deepseek-r1-qwen': _QWEN,
   'qwen2': _QWEN,
   'llama-bpe': _WORDS.replace('DIGITS', r'\p{N}{1,3}'),
+  'tekken': _TEKKEN,
 }
-_PRE_NAMES = (*_PATTERNS, 'gpt-2', 'smollm')
+# Other names for the same.
+_ALIASES = {
+  'llama3': 'llama-bpe', 'llama-v3': 'llama-bpe', 'falcon3': 'llama-bpe',
+  'phi-2': 'gpt-2', 'refact': 'smollm', 'starcoder': 'smollm',
+}  # fmt: skip
+_PRE_NAMES = (*_PATTERNS, 'gpt-2', 'smollm', *_ALIASES)
+# Prompts begin with BOS where files do not say it, and a word that is in the
+# vocabulary is taken whole.
+_WHOLE = ('llama-bpe', 'tekken')
 
 
 def read_vocabulary(metadata: Mapping[str, Any]) -> vocabulary.Vocabulary:
   return vocabulary.from_gguf(
     metadata,
     has_markup=False,
-    add_bos=metadata.get('tokenizer.ggml.pre') == 'llama-bpe',
+    add_bos=_pre(metadata) in _WHOLE,
   )
 
 
@@ -87,16 +104,21 @@ def _build(
 
 def takes_words(metadata: Mapping[str, Any]) -> bool:
   """Whether a whole word of the vocabulary is taken as it is (Llama 3)."""
-  return metadata.get('tokenizer.ggml.pre') == 'llama-bpe'
+  return _pre(metadata) in _WHOLE
 
 
 def pipeline(
   metadata: Mapping[str, Any],
 ) -> tuple[normalizers.Normalizer | None, pre_tokenizers.PreTokenizer]:
   """What happens to a text before it is merged."""
-  pre = metadata.get('tokenizer.ggml.pre')
+  pre = _pre(metadata)
   normalizer = normalizers.NFC() if pre == 'qwen2' else None
   return normalizer, _pre_tokenizer(pre)
+
+
+def _pre(metadata: Mapping[str, Any]) -> str:
+  pre = str(metadata.get('tokenizer.ggml.pre'))
+  return _ALIASES.get(pre, pre)
 
 
 def _check_alphabet(ids: Mapping[str, int]) -> None:
@@ -119,7 +141,7 @@ def merges(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
   return pairs
 
 
-def _pre_tokenizer(pre: Any) -> pre_tokenizers.PreTokenizer:
+def _pre_tokenizer(pre: str) -> pre_tokenizers.PreTokenizer:
   if pre in _PATTERNS:
     cut = pre_tokenizers.Split(
       tokenizers.Regex(_PATTERNS[pre]), behavior='isolated'

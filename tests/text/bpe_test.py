@@ -7,7 +7,7 @@ from chatjax.text import tokenizer as tokenizer_lib
 from chatjax.text import vocabulary
 
 # Pieces over every cut that the names of `pre` disagree on.
-MERGES = ['1 2', '12 3', '123 4', 'Ġ 1', '! Ċ', "' L"]
+MERGES = ['a B', '1 2', '12 3', '123 4', 'Ġ 1', '! Ċ', "' L"]
 
 
 def pieces(pre, text):
@@ -33,6 +33,29 @@ def pieces(pre, text):
 )
 def test_cuts(pre, cut):
   assert pieces(pre, "1234!\n 1'L") == cut
+
+
+@pytest.mark.parametrize(
+  ('pre', 'same'),
+  [
+    ('llama3', 'llama-bpe'), ('llama-v3', 'llama-bpe'),
+    ('falcon3', 'llama-bpe'), ('phi-2', 'gpt-2'), ('refact', 'smollm'),
+    ('starcoder', 'smollm'),
+  ],
+)  # fmt: skip
+def test_other_names_for_the_same_cut(pre, same):
+  text = "1234!\n 1'L"
+  assert pieces(pre, text) == pieces(same, text)
+  metadata = vocabularies.bpe_metadata(pre=pre)
+  del metadata['tokenizer.ggml.add_bos_token']
+  assert tokenizer_lib.from_gguf(metadata).add_bos == (same == 'llama-bpe')
+
+
+def test_a_capital_begins_a_word_of_tekken():
+  assert pieces('tekken', "aB12!/ 1'L") == [
+    'a', 'B', '1', '2', '!', '/', ' ', '1', "'L",
+  ]  # fmt: skip
+  assert pieces('llama-bpe', 'aB') == ['aB']
 
 
 def test_only_qwen_normalizes():
