@@ -31,7 +31,7 @@ INDEX = 'model.safetensors.index.json'
 # What is said of a model beside its tensors.
 TEXTS = (
   CONFIG, 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json',
-  'chat_template.jinja', 'chat_template.json',
+  'special_tokens_map.json', 'chat_template.jinja', 'chat_template.json',
 )  # fmt: skip
 _PICKLED = ('.bin', '.pt', '.pth', '.pkl', '.ckpt')
 _MAX_TEXT_BYTES = 200 * 10**6

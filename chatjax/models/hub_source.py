@@ -131,7 +131,9 @@ def _texts(
     found = folder_lib.read_json(path) if path.is_file() else {}
     return found if isinstance(found, dict) else {}
 
-  tokenizer_config = optional('tokenizer_config.json')
+  tokenizer_config = hub_text.with_roles(
+    optional('tokenizer_config.json'), optional('special_tokens_map.json')
+  )
   template = _template(folder, tokenizer_config)
 
   text = raw.get('text_config')

@@ -14,6 +14,7 @@ from chatjax.text import tokenizer as tokenizer_lib
 from chatjax.text import vocabulary
 
 Files = hub_vocabulary.Files
+with_roles = hub_vocabulary.with_roles
 VocabularyError = vocabulary.VocabularyError
 
 _SPACE = '\u2581'  # how SentencePiece writes a space

@@ -18,6 +18,7 @@ _ROLES = (
   'bos_token', 'eos_token', 'unk_token', 'pad_token', 'sep_token', 'cls_token',
   'mask_token',
 )  # fmt: skip
+_MORE_ROLES = 'additional_special_tokens'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,8 @@ class Files:
 
   Attributes:
     tokenizer: `tokenizer.json`.
-    tokenizer_config: `tokenizer_config.json`; empty if there is none.
+    tokenizer_config: `tokenizer_config.json`, with what `with_roles` adds;
+      empty if there is none.
     generation_config: `generation_config.json`; the same.
     config: `config.json`, or the part of it that is about text.
     vocab_size: rows of the model's table of embeddings.
@@ -39,6 +41,18 @@ class Files:
   config: Mapping[str, Any]
   vocab_size: int
   template: str = ''
+
+
+def with_roles(
+  tokenizer_config: Mapping[str, Any], special_tokens_map: Mapping[str, Any]
+) -> dict[str, Any]:
+  """A tokenizer's config, and the roles that only the other file names."""
+  roles = {
+    key: special_tokens_map[key]
+    for key in (*_ROLES, _MORE_ROLES)
+    if key in special_tokens_map
+  }
+  return roles | dict(tokenizer_config)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,7 +172,7 @@ def _control(files: Files) -> set[str]:
 def _named(tokenizer_config: Mapping[str, Any]) -> Iterable[str]:
   """Spellings that the tokenizer's config calls special."""
   values = [tokenizer_config.get(role) for role in _ROLES]
-  values += tokenizer_config.get('additional_special_tokens') or ()
+  values += tokenizer_config.get(_MORE_ROLES) or ()
   values += tokenizer_config.get('extra_special_tokens') or ()
   return [content for content in map(spelling, values) if content]
 

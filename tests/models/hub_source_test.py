@@ -441,6 +441,20 @@ def test_where_a_chat_template_may_stand(folder, tmp_path):
   assert texts(folder, tmp_path).eos_token == 'x'
 
 
+def test_roles_that_only_the_map_of_special_tokens_names(folder, tmp_path):
+  hub_folder.write(folder)
+  set_template(folder, 'T')
+  names = {'bos_token': '<|im_start|>', 'eos_token': {'content': 'y'}}
+  (folder / 'special_tokens_map.json').write_text(json.dumps(names))
+  assert 'special_tokens_map.json' in locate.files(folder)
+  found = texts(folder, tmp_path)
+  tokenizer = found.make_tokenizer()
+  assert tokenizer.spelling(tokenizer.bos_id) == '<|im_start|>'
+  assert found.eos_token == 'x'  # the tokenizer's config counts
+  (folder / 'tokenizer_config.json').unlink()
+  assert texts(folder, tmp_path).eos_token == 'y'
+
+
 def test_templates_by_name(folder, tmp_path):
   hub_folder.write(folder)
   named = [
