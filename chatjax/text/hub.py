@@ -40,6 +40,7 @@ def build(files: Files) -> tokenizer_lib.Tokenizer:
       'tokenizer.json is neither byte-level nor of the SentencePiece kind; the'
       ' bytes of its tokens would be guesses.'
     )
+  files = hub_vocabulary.with_decoder(files)
   added = hub_vocabulary.read_added(files, is_byte_level=is_byte_level)
   pieces = _pieces(model)
   vocab = hub_vocabulary.build(files, added, pieces)

@@ -71,6 +71,46 @@ class Added:
   strips_right: bool
 
 
+def with_decoder(files: Files) -> Files:
+  """The same, its `tokenizer.json` with the tokens that only the config adds.
+
+  Raises:
+    vocabulary.VocabularyError: an entry that cannot be read.
+  """
+  stated = files.tokenizer_config.get('added_tokens_decoder')
+  if not isinstance(stated, Mapping):
+    return files
+  present = list(files.tokenizer.get('added_tokens') or ())
+  names = ('id', 'content')
+  known = {
+    (name, str(entry.get(name)))
+    for entry in present
+    if isinstance(entry, Mapping)
+    for name in names
+  }
+  try:
+    more = [_entry(int(i), entry) for i, entry in stated.items()]
+  except (TypeError, KeyError, ValueError):
+    raise vocabulary.VocabularyError(
+      'The added_tokens_decoder of tokenizer_config.json cannot be read.'
+    ) from None
+  more = [
+    entry
+    for entry in more
+    if known.isdisjoint((name, str(entry[name])) for name in names)
+  ]
+  added = [*present, *sorted(more, key=lambda entry: entry['id'])]
+  whole = {**files.tokenizer, 'added_tokens': added}
+  return dataclasses.replace(files, tokenizer=whole)
+
+
+def _entry(token_id: int, stated: Mapping[str, Any]) -> dict[str, Any]:
+  flags = ('single_word', 'lstrip', 'rstrip', 'normalized', 'special')
+  return {'id': token_id, 'content': str(stated['content'])} | {
+    flag: bool(stated.get(flag)) for flag in flags
+  }
+
+
 def read_added(files: Files, *, is_byte_level: bool) -> tuple[Added, ...]:
   """The added tokens that the model has an embedding for.
 

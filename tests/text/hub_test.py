@@ -331,6 +331,35 @@ def test_calls_between_tags_that_hold_the_letter_for_spaces():
   assert [x.name for x in found if isinstance(x, events.Call)] == ['f']
 
 
+@pytest.mark.parametrize('kind', ['byte_level', 'first'])
+def test_tokens_that_only_the_config_adds(kind):
+  made = MAKERS[kind]()
+  file, size = made.to_str(), made.get_vocab_size()
+  stated = {
+    str(size + 1): {'content': 'NEW', 'special': False},
+    str(size): {'content': '<|late|>', 'special': True, 'rstrip': True},
+    '0': {'content': 'what the file says counts'},
+  }
+  tokenizer = build(
+    tokenizers.Tokenizer.from_str(file),
+    tokenizer_config={'added_tokens_decoder': stated},
+  )
+  made.add_special_tokens([tokenizers.AddedToken('<|late|>', rstrip=True)])
+  made.add_tokens(['NEW'])
+  text = 'a<|late|> bNEW c'
+  wanted = made.encode(text, add_special_tokens=False).ids
+  assert tokenizer.encode_template(text) == wanted
+  assert size not in tokenizer.encode(text)
+  assert (size in tokenizer.control_ids, size + 1 in wanted) == (True, True)
+
+
+@pytest.mark.parametrize('stated', [{'x': {'content': 'a'}}, {'3': 'a'}])
+def test_a_decoder_that_cannot_be_read(stated):
+  config = {'added_tokens_decoder': stated}
+  with pytest.raises(hub.VocabularyError, match='added_tokens_decoder of'):
+    build(oracle('byte_level'), tokenizer_config=config)
+
+
 def test_a_token_beyond_the_model_is_left_out():
   file = json.loads(byte_level().to_str())
   size = len(file['model']['vocab'])
@@ -352,6 +381,7 @@ def test_a_token_beyond_the_model_is_left_out():
     ({'pre_tokenizer': None, 'decoder': None}, 'neither byte-level nor'),
     ({'model': {'type': 'BPE', 'vocab': 3}}, 'vocab of tokenizer.json'),
     ({'added_tokens': [{'id': 'x'}]}, 'which cannot be read'),
+    ({'added_tokens': [{'id': []}]}, 'which cannot be read'),
     ({'normalizer': {'type': 'No'}}, 'cannot be used'),
   ],
 )
@@ -360,8 +390,8 @@ def test_files_that_cannot_be_used(change, message):
   with pytest.raises(hub.VocabularyError, match=message):
     hub.build(
       hub.Files(
-        tokenizer=file, tokenizer_config={}, generation_config={}, config={},
-        vocab_size=400,
+        tokenizer=file, generation_config={}, config={}, vocab_size=400,
+        tokenizer_config={'added_tokens_decoder': {}},
       )
     )  # fmt: skip
 
