@@ -171,18 +171,11 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTES = _byte_alphabet()
-_BYTE_OF = str.maketrans({letter: chr(b) for letter, b in _BYTES.items()})
 
 
 def bytes_of(piece: str) -> bytes:
-  """What a piece of the byte alphabet stands for.
-
-  Raises:
-    vocabulary.VocabularyError: it has other letters.
-  """
+  """What a piece stands for: itself, if it has other letters."""
   try:
-    return piece.translate(_BYTE_OF).encode('latin-1')
-  except UnicodeEncodeError:
-    raise vocabulary.VocabularyError(
-      f'The piece {piece!r} is not of the byte alphabet.'
-    ) from None
+    return bytes(map(_BYTES.__getitem__, piece))
+  except KeyError:
+    return piece.encode()

@@ -331,6 +331,15 @@ def test_calls_between_tags_that_hold_the_letter_for_spaces():
   assert [x.name for x in found if isinstance(x, events.Call)] == ['f']
 
 
+@pytest.mark.parametrize('piece', ['你好', 'Ġ é'])
+def test_pieces_outside_the_byte_alphabet(piece):
+  file = json.loads(byte_level().to_str())
+  token_id = len(file['model']['vocab']) + 10
+  file['model']['vocab'][piece] = token_id
+  made = tokenizers.Tokenizer.from_str(json.dumps(file))
+  assert build(file).decode([token_id]) == made.decode([token_id]) == piece
+
+
 @pytest.mark.parametrize('kind', ['byte_level', 'first'])
 def test_tokens_that_only_the_config_adds(kind):
   made = MAKERS[kind]()
