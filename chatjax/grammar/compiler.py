@@ -87,8 +87,14 @@ class Compiler:
 
     Raises:
       types.RequestError: the grammar is wrong, too large, or holds something
-        that would not be enforced.
+        that would not be enforced; or the model has no token to end it with.
     """
+    if not any(i < self._num_tokens for i in self._tokenizer.eos_ids):
+      raise refusal.of(
+        'This model names no token that ends a text, so that the'
+        f' {refusal.NAMES[grammar.kind]} could not end; leave it out.',
+        grammar.param,
+      )
     source = self._source(grammar)
     with self._lock:
       if source in self._kept:

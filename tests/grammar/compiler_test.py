@@ -1,6 +1,7 @@
 """Grammars of all kinds, and how they are kept."""
 
 import concurrent.futures
+import copy
 import dataclasses
 import json
 import time
@@ -32,6 +33,16 @@ def test_json_object_is_any_object():
   for seed in range(10):
     text = walks.walk(grammar.matcher(), TOKENIZER, seed)
     assert text is None or isinstance(json.loads(text), dict)
+
+
+@pytest.mark.parametrize('eos_ids', [(), (10**6,)])
+def test_a_model_that_cannot_end_has_no_grammars(eos_ids):
+  tokenizer = copy.copy(TOKENIZER)
+  tokenizer.eos_ids = frozenset(eos_ids)
+  compiler = compiler_lib.Compiler(tokenizer)
+  with pytest.raises(types.RequestError, match='names no token') as caught:
+    compiler.compile(regex('a', param='regex'))
+  assert caught.value.param == 'regex'
 
 
 @settings(max_examples=50, deadline=None)
