@@ -236,7 +236,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
         f'{path} has {path.stat().st_size} bytes, which is too large for what'
         ' it should be.'
       )
-    return path.read_text(encoding='utf-8')
+    # Some editors begin a file with a mark, which JSON does not allow.
+    return path.read_text(encoding='utf-8-sig')
   except FileNotFoundError:
     raise FolderError(f'{path.parent} has no {path.name}.') from None
   except (OSError, UnicodeDecodeError) as error:

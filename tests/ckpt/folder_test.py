@@ -147,3 +147,9 @@ def test_json_that_nobody_vouched_for(tmp_path):
   path.write_text('[' * 100_000)
   with pytest.raises(errors.FolderError, match=r'no sound JSON'):
     folder_lib.read_json(path)
+
+
+def test_a_mark_of_the_byte_order_is_left_out(tmp_path):
+  path = tmp_path / 'config.json'
+  path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+  assert folder_lib.read_json(path) == {'a': 1}
