@@ -18,6 +18,7 @@ _ROLES = (
   'bos_token', 'eos_token', 'unk_token', 'pad_token', 'sep_token', 'cls_token',
   'mask_token',
 )  # fmt: skip
+_NO_ID = -1  # how some configs say that there is none
 _MORE_ROLES = 'additional_special_tokens'
 
 
@@ -255,7 +256,7 @@ def _eos_ids(files: Files, by_spelling: Mapping[str, int]) -> frozenset[int]:
   found, names = set(), set()
   for source in (files.generation_config, files.config):
     value = source.get('eos_token_id')
-    if value is None:
+    if value in (None, _NO_ID):
       continue
     for token_id in value if isinstance(value, list) else [value]:
       if type(token_id) is not int or not 0 <= token_id < files.vocab_size:

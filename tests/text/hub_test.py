@@ -247,6 +247,8 @@ def test_every_byte_has_its_token():
     ({'eos_token_id': 3}, {}, '<|im_start|>', {3, 'start'}),
     ({'eos_token_id': 3}, {}, {'content': '<|im_start|>'}, {3, 'start'}),
     ({}, {}, None, {'end', 'text'}),  # what is usual
+    ({'eos_token_id': -1}, {}, None, {'end', 'text'}),
+    ({'eos_token_id': -1}, {'eos_token_id': 5}, None, {5}),
   ],
 )
 def test_stop_ids(generation, config, eos_token, wanted):
@@ -263,7 +265,7 @@ def test_stop_ids(generation, config, eos_token, wanted):
   assert tokenizer.eos_ids == ids
 
 
-@pytest.mark.parametrize('value', [10**6, -1, '<eos>', [3, None], True])
+@pytest.mark.parametrize('value', [10**6, -2, '<eos>', [3, None], True])
 def test_stop_ids_that_there_are_not(value):
   with pytest.raises(hub.VocabularyError, match='eos_token_id is'):
     build(oracle('byte_level'), generation_config={'eos_token_id': value})
