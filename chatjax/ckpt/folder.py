@@ -33,6 +33,9 @@ TEXTS = (
   CONFIG, 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json',
   'special_tokens_map.json', 'chat_template.jinja', 'chat_template.json',
 )  # fmt: skip
+TOKENIZER = 'tokenizer.json'
+# SentencePiece's own, which serves where there is no TOKENIZER.
+SENTENCE_PIECE = 'tokenizer.model'
 _PICKLED = ('.bin', '.pt', '.pth', '.pkl', '.ckpt')
 _MAX_TEXT_BYTES = 200 * 10**6
 _FLOATS = frozenset(
@@ -223,11 +226,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     ) from error
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-  """A text file that nobody has vouched for.
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+  """A file beside the tensors that nobody has vouched for.
 
   Raises:
-    FolderError: it is not there, too large, or no text.
+    FolderError: it is not there, or too large.
   """
   path = pathlib.Path(path)
   try:
@@ -236,14 +239,30 @@ def read_text(path: str | os.PathLike[str]) -> str:
         f'{path} has {path.stat().st_size} bytes, which is too large for what'
         ' it should be.'
       )
-    # Some editors begin a file with a mark, which JSON does not allow.
-    return path.read_text(encoding='utf-8-sig')
+    return path.read_bytes()
   except FileNotFoundError:
     raise FolderError(f'{path.parent} has no {path.name}.') from None
-  except (OSError, UnicodeDecodeError) as error:
+  except OSError as error:
+    raise FolderError(f'{path} cannot be read: {error}.') from error
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+  """A text file that nobody has vouched for.
+
+  Raises:
+    FolderError: it is not there, too large, or no text.
+  """
+  try:
+    # Some editors begin a file with a mark, which JSON does not allow.
+    return read_bytes(path).decode('utf-8-sig')
+  except UnicodeDecodeError as error:
     raise FolderError(f'{path} cannot be read: {error}.') from error
 
 
 def texts(folder: pathlib.Path) -> tuple[str, ...]:
   """Names of the files beside the tensors that say something of the model."""
-  return tuple(name for name in TEXTS if (folder / name).is_file())
+  names = [name for name in TEXTS if (folder / name).is_file()]
+  if TOKENIZER not in names:
+    others = (SENTENCE_PIECE, 'added_tokens.json')
+    names += [name for name in others if (folder / name).is_file()]
+  return tuple(names)

@@ -16,6 +16,7 @@ import tqdm
 from chatjax.ckpt import errors
 
 _SHA256 = re.compile('[0-9a-f]{64}')
+_WANTED = ('*.safetensors', '*.json', '*.jinja', 'tokenizer.model')
 _FAILURES = (
   OSError, hub_errors.HTTPError, hub_errors.EntryNotFoundError,
   hub_errors.HFValidationError, hub_errors.XetDownloadError,
@@ -72,7 +73,7 @@ def snapshot(
       huggingface_hub.snapshot_download(
         repo,
         revision=revision,
-        allow_patterns=['*.safetensors', '*.json', '*.jinja'],
+        allow_patterns=_WANTED,
         # Other formats of the same weights lie there, or in folders.
         ignore_patterns=['*/*', 'consolidated*'],
         tqdm_class=functools.partial(_Bytes, tick),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import dataclasses
 import logging
 import pathlib
 from typing import Any
@@ -21,6 +22,7 @@ from chatjax.models import family as family_lib
 from chatjax.models import hub_config
 from chatjax.models import source as source_lib
 from chatjax.text import hub as hub_text
+from chatjax.text import spm_file
 from chatjax.text import tokenizer as tokenizer_lib
 
 _logger = logging.getLogger(__name__)
@@ -139,15 +141,23 @@ def _texts(
   text = raw.get('text_config')
 
   def make() -> tokenizer_lib.Tokenizer:
+    files = hub_text.Files(
+      tokenizer={},
+      tokenizer_config=tokenizer_config,
+      generation_config=optional('generation_config.json'),
+      config=text if isinstance(text, dict) else raw,
+      vocab_size=config.vocab_size,
+      template=template or '',
+    )
+    path, model = (
+      folder / name
+      for name in (folder_lib.TOKENIZER, folder_lib.SENTENCE_PIECE)
+    )
+    if model.is_file() and not path.is_file():
+      added = optional('added_tokens.json')
+      return spm_file.build(folder_lib.read_bytes(model), files, added)
     return hub_text.build(
-      hub_text.Files(
-        tokenizer=folder_lib.read_json(folder / 'tokenizer.json'),
-        tokenizer_config=tokenizer_config,
-        generation_config=optional('generation_config.json'),
-        config=text if isinstance(text, dict) else raw,
-        vocab_size=config.vocab_size,
-        template=template or '',
-      )
+      dataclasses.replace(files, tokenizer=folder_lib.read_json(path))
     )
 
   return source_lib.Texts(

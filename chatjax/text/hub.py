@@ -48,11 +48,7 @@ def build(files: Files) -> tokenizer_lib.Tokenizer:
   return tokenizer_lib.VocabularyTokenizer(
     vocab,
     codec,
-    strips={
-      token.id: (token.strips_left, token.strips_right)
-      for token in added
-      if token.is_special
-    },
+    strips=hub_vocabulary.strips(added),
   )
 
 

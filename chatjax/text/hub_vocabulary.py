@@ -150,6 +150,15 @@ def read_added(files: Files, *, is_byte_level: bool) -> tuple[Added, ...]:
   return tuple(made)
 
 
+def strips(added: Iterable[Added]) -> dict[int, tuple[bool, bool]]:
+  """Special ids that swallow white space: before them, and after."""
+  return {
+    token.id: (token.strips_left, token.strips_right)
+    for token in added
+    if token.is_special
+  }
+
+
 def build(
   files: Files, added: Iterable[Added], pieces: Mapping[int, str]
 ) -> vocabulary.Vocabulary:

@@ -1,4 +1,4 @@
-"""SentencePiece BPE (Gemma, Llama 2), its model rebuilt from a GGUF file."""
+"""SentencePiece (Gemma, Llama 2), its model rebuilt from a GGUF file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chatjax.text import vocabulary
 Kind = vocabulary.Kind
 
 # SentencePiece writes a space as this letter, GGUF keeps some as spaces.
-_SPACE = '\u2581'
+SPACE = '\u2581'
 
 
 def read_vocabulary(metadata: Mapping[str, Any]) -> vocabulary.Vocabulary:
@@ -23,34 +23,61 @@ def read_vocabulary(metadata: Mapping[str, Any]) -> vocabulary.Vocabulary:
 class Codec:
   """Encodes ordinary text and knows the bytes of each token."""
 
-  def __init__(self, vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]):
+  def __init__(
+    self, vocab: vocabulary.Vocabulary, model: bytes, later: bytes | None = None
+  ):
+    """Loads the library's models.
+
+    Args:
+      vocab: pieces and their kinds.
+      model: serialized.
+      later: the one for text that follows a special token, if it is another.
+
+    Raises:
+      vocabulary.VocabularyError: the library does not take them.
+    """
     self._pieces = vocab.pieces
     self._kinds = vocab.kinds
-    self._processor = sentencepiece.SentencePieceProcessor()
-    self._processor.LoadFromSerializedProto(_model(vocab, metadata))
+    self._first = self._later = _load(model)
+    if later not in (None, model):
+      self._later = _load(later)
 
   def encode(self, text: str) -> list[int]:
-    return self._processor.encode(text)
+    return self._first.encode(text)
 
   def encode_later(self, text: str) -> list[int]:
-    """Ids of text that follows a special token: the same as of any other."""
-    return self.encode(text)
+    """Ids of text that follows a special token."""
+    return self._later.encode(text)
 
   def token_bytes(self, token_id: int) -> bytes:
     piece = self._pieces[token_id]
     if self._kinds[token_id] == Kind.BYTE:
       return bytes([int(piece[3:5], 16)])  # spelled <0x0A>
-    return piece.replace(_SPACE, ' ').encode()
+    return piece.replace(SPACE, ' ').encode()
 
 
-def _model(vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]) -> bytes:
+def _load(model: bytes) -> sentencepiece.SentencePieceProcessor:
+  processor = sentencepiece.SentencePieceProcessor()
+  try:
+    processor.LoadFromSerializedProto(model)
+  except RuntimeError as error:
+    raise vocabulary.VocabularyError(
+      f'SentencePiece cannot use the vocabulary: {str(error)[:200]}.'
+    ) from None
+  return processor
+
+
+def model_of(
+  vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]
+) -> bytes:
+  """The library's model, rebuilt from GGUF metadata."""
   proto = model_pb2.ModelProto()
   unknown_id = _unknown_id(vocab, metadata)
   scores = _scores(vocab, metadata)
   _check_bytes(vocab)
   for i, piece in enumerate(vocab.pieces):
     proto.pieces.add(
-      piece=piece.replace(' ', _SPACE),
+      piece=piece.replace(' ', SPACE),
       score=scores[i],
       type=Kind.UNKNOWN if i == unknown_id else _kind(vocab, i),
     )

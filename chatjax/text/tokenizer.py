@@ -177,7 +177,9 @@ def from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     return VocabularyTokenizer(vocab, bpe.Codec(vocab, metadata))
   if model == 'llama':
     vocab = spm.read_vocabulary(metadata)
-    return VocabularyTokenizer(vocab, spm.Codec(vocab, metadata))
+    return VocabularyTokenizer(
+      vocab, spm.Codec(vocab, spm.model_of(vocab, metadata))
+    )
   raise VocabularyError(
     f'tokenizer.ggml.model is {model!r}; supported are gpt2 (byte-level BPE) '
     'and llama (SentencePiece BPE).'

@@ -1,5 +1,6 @@
 """Hub folders: exact parameters in little memory, and what is refused."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+import sentencepiece
 
 from chatjax.ckpt import errors
 from chatjax.ckpt import mapping
@@ -453,6 +455,27 @@ def test_roles_that_only_the_map_of_special_tokens_names(folder, tmp_path):
   assert found.eos_token == 'x'  # the tokenizer's config counts
   (folder / 'tokenizer_config.json').unlink()
   assert texts(folder, tmp_path).eos_token == 'y'
+
+
+def test_a_folder_with_a_tokenizer_of_sentencepiece(folder, tmp_path):
+  model = io.BytesIO()
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(['the fox'] * 9), model_writer=model,
+    model_type='bpe', vocab_size=268, byte_fallback=True,
+    minloglevel=2,
+  )  # fmt: skip
+  hub_folder.write(folder)
+  (folder / 'tokenizer.model').write_bytes(model.getvalue())
+  assert 'tokenizer.model' not in locate.files(folder)
+  (folder / 'tokenizer.json').unlink()
+  (folder / 'added_tokens.json').write_text('{"<|im_end|>": 270}')
+  assert {'tokenizer.model', 'added_tokens.json'} < {*locate.files(folder)}
+  tokenizer = texts(folder, tmp_path).make_tokenizer()
+  assert tokenizer.decode(tokenizer.encode('the fox')).strip() == 'the fox'
+  assert 270 in tokenizer.eos_ids
+  (folder / 'tokenizer.model').unlink()
+  with pytest.raises(errors.FolderError, match=r'has no tokenizer\.json'):
+    texts(folder, tmp_path).make_tokenizer()
 
 
 def test_templates_by_name(folder, tmp_path):
