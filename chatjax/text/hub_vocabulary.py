@@ -223,7 +223,8 @@ def _named(tokenizer_config: Mapping[str, Any]) -> Iterable[str]:
   """Spellings that the tokenizer's config calls special."""
   values = [tokenizer_config.get(role) for role in _ROLES]
   values += tokenizer_config.get(_MORE_ROLES) or ()
-  values += tokenizer_config.get('extra_special_tokens') or ()
+  extra = tokenizer_config.get('extra_special_tokens') or ()
+  values += extra.values() if isinstance(extra, Mapping) else extra
   return [content for content in map(spelling, values) if content]
 
 

@@ -371,6 +371,13 @@ def test_a_decoder_that_cannot_be_read(stated):
     build(oracle('byte_level'), tokenizer_config=config)
 
 
+@pytest.mark.parametrize('extra', [['<b>'], {'image_token': '<b>'}])
+def test_tokens_that_the_config_calls_special(extra):
+  made = sentence_piece('first')
+  config = {'extra_special_tokens': extra}
+  assert '<b>' in build(made, tokenizer_config=config).special_ids
+
+
 def test_a_token_beyond_the_model_is_left_out():
   file = json.loads(byte_level().to_str())
   size = len(file['model']['vocab'])
