@@ -84,9 +84,15 @@ class Codec:
 def _build(
   vocab: vocabulary.Vocabulary, metadata: Mapping[str, Any]
 ) -> tokenizers.Tokenizer:
-  # Only normal pieces: no text can then become one of the others.
+  # No special pieces: no text can then become one of them.
   ids = {vocab.pieces[i]: i for i in vocab.ids_of(Kind.NORMAL)}
   _check_alphabet(ids)
+  words = {
+    vocab.pieces[i]: i
+    for i in vocab.ids_of(Kind.USER_DEFINED)
+    if vocab.pieces[i] not in vocab.special_ids
+  }
+  ids = words | ids
   try:
     model = models.BPE(
       vocab=ids, merges=merges(metadata), ignore_merges=takes_words(metadata)
@@ -99,6 +105,11 @@ def _build(
   normalizer, tokenizer.pre_tokenizer = pipeline(metadata)
   if normalizer is not None:
     tokenizer.normalizer = normalizer
+  # Runs of spaces and other words, which are taken before all else. They get
+  # the ids that they have in the model.
+  tokenizer.add_tokens(
+    [tokenizers.AddedToken(word, normalized=False) for word in words]
+  )
   return tokenizer
 
 

@@ -39,6 +39,9 @@ END_PIECES = (
   '<end_of_turn>',
 )
 
+# Roles of those, and of others, in the keys of GGUF files.
+_ENDS = ('eos', 'eot', 'eom')
+
 # Gemma's vocabulary calls these user defined, which would let any text spell
 # them; for the model they stand for pictures.
 _MEDIA_PIECES = frozenset(
@@ -87,8 +90,7 @@ def from_gguf(
 
   Args:
     metadata: GGUF keys and values.
-    has_markup: user-defined pieces may be ordinary text (SentencePiece files),
-      not only tags of the chat format (BPE files).
+    has_markup: tags of HTML are ordinary text (SentencePiece files).
     add_bos: what holds if the file does not say.
 
   Raises:
@@ -97,17 +99,18 @@ def from_gguf(
   pieces = _pieces(metadata)
   kinds = _kinds(metadata, pieces, has_markup=has_markup)
   templates = _templates(metadata)
+  roles = {_id_of(metadata, role, len(pieces)) for role in ('bos', *_ENDS)}
 
-  def is_special(piece: str, kind: Kind) -> bool:
+  def is_special(i: int, piece: str, kind: Kind) -> bool:
     if kind == Kind.USER_DEFINED:
-      return not has_markup or is_tag(piece, templates, has_markup=True)
+      return i in roles or is_tag(piece, templates, has_markup=has_markup)
     return kind == Kind.CONTROL
 
   special_ids = {
     piece: i
     for i, (piece, kind) in enumerate(zip(pieces, kinds, strict=True))
     # One character alone could not be told from text by marks in it.
-    if is_special(piece, kind) and len(piece) > 1
+    if is_special(i, piece, kind) and len(piece) > 1
   }
   bos_id = _id_of(metadata, 'bos', len(pieces))
   return Vocabulary(
@@ -187,7 +190,7 @@ def _eos_ids(
   kinds: tuple[Kind, ...],
   special_ids: Mapping[str, int],
 ) -> frozenset[int]:
-  named = (_id_of(metadata, r, len(pieces)) for r in ('eos', 'eot', 'eom'))
+  named = (_id_of(metadata, r, len(pieces)) for r in _ENDS)
   known = (special_ids.get(piece) for piece in END_PIECES)
   return frozenset(i for i in named if i is not None) | frozenset(
     i for i in known if i is not None and kinds[i] == Kind.CONTROL

@@ -63,6 +63,24 @@ def test_only_qwen_normalizes():
   assert ''.join(pieces('gpt-2', 'e\u0301')[:1]) == 'e'
 
 
+@pytest.mark.parametrize('pre', ['gpt-2', 'llama-bpe'])
+def test_user_defined_words_are_ordinary_text(pre):
+  metadata = vocabularies.bpe_metadata(pre=pre)
+  first = len(metadata['tokenizer.ggml.tokens'])
+  metadata['tokenizer.ggml.tokens'] += ['    ', 'ẞ', '[tag]', 'STOP']
+  metadata['tokenizer.ggml.token_type'] += [4, 4, 4, 4]
+  metadata['tokenizer.ggml.eot_token_id'] = first + 3
+  tokenizer = tokenizer_lib.from_gguf(metadata)
+  text = 'a    bẞ[tag]'
+  a, space, b, eszett, *rest = tokenizer.encode(text)
+  assert (space, eszett) == (first, first + 1)
+  assert first + 2 not in rest
+  assert tokenizer.decode([a, space, b, eszett, *rest]) == text
+  assert tokenizer.special_ids['[tag]'] == first + 2
+  assert first + 3 not in tokenizer.encode('STOP')
+  assert not {'    ', 'ẞ'} & tokenizer.special_ids.keys()
+
+
 def test_an_unknown_pre_is_an_error():
   metadata = vocabularies.bpe_metadata(pre='no-such')
   with pytest.raises(tokenizer_lib.VocabularyError, match="pre is 'no-such'"):
