@@ -123,6 +123,7 @@ def read_added(files: Files, *, is_byte_level: bool) -> tuple[Added, ...]:
     vocabulary.VocabularyError: an entry that cannot be read.
   """
   special = set(_named(files.tokenizer_config))
+  ends = _stated_ends(files)
   made = []
   for entry in files.tokenizer.get('added_tokens') or ():
     try:
@@ -135,7 +136,7 @@ def read_added(files: Files, *, is_byte_level: bool) -> tuple[Added, ...]:
       ) from None
     if not 0 <= token_id < files.vocab_size:
       continue  # Gemma names one of a larger model
-    is_tag = vocabulary.is_tag(
+    is_tag = token_id in ends or vocabulary.is_tag(
       content, files.template, has_markup=not is_byte_level
     )
     made.append(
@@ -263,24 +264,26 @@ def _eos_ids(files: Files, by_spelling: Mapping[str, int]) -> frozenset[int]:
   Raises:
     vocabulary.VocabularyError: an id that the model does not have.
   """
-  found, names = set(), set()
-  for source in (files.generation_config, files.config):
-    value = source.get('eos_token_id')
-    if value in (None, _NO_ID):
-      continue
-    for token_id in value if isinstance(value, list) else [value]:
-      if type(token_id) is not int or not 0 <= token_id < files.vocab_size:
-        raise vocabulary.VocabularyError(
-          f'eos_token_id is {str(value)[:100]}; the model has the ids 0 to'
-          f' {files.vocab_size - 1}.'
-        )
-      found.add(token_id)
-    break
-  else:
-    # A folder that does not say how its model ends: what is usual.
-    names |= set(vocabulary.END_PIECES)
+  stated = _stated_ends(files)
+  for token_id in stated:
+    if type(token_id) is not int or not 0 <= token_id < files.vocab_size:
+      raise vocabulary.VocabularyError(
+        f'eos_token_id is {str(token_id)[:100]}; the model has the ids 0 to'
+        f' {files.vocab_size - 1}.'
+      )
+  # A folder that does not say how its model ends: what is usual.
+  names = set() if stated else set(vocabulary.END_PIECES)
   if content := spelling(files.tokenizer_config.get('eos_token')):
     names.add(content)
   return frozenset(
-    found | {by_spelling[name] for name in names if name in by_spelling}
+    {*stated, *(by_spelling[name] for name in names if name in by_spelling)}
   )
+
+
+def _stated_ends(files: Files) -> list[Any]:
+  """What the folder says of the ids that end, as it stands there."""
+  for source in (files.generation_config, files.config):
+    value = source.get('eos_token_id')
+    if value not in (None, _NO_ID):
+      return value if isinstance(value, list) else [value]
+  return []

@@ -371,6 +371,17 @@ def test_a_decoder_that_cannot_be_read(stated):
     build(oracle('byte_level'), tokenizer_config=config)
 
 
+@pytest.mark.parametrize('kind', ['byte_level', 'first'])
+def test_what_ends_a_text_is_never_in_one(kind):
+  made = MAKERS[kind]()
+  made.add_tokens(['STOP'])
+  stop = made.token_to_id('STOP')
+  assert stop in build(made).encode('x STOP')
+  tokenizer = build(made, generation_config={'eos_token_id': [stop]})
+  assert stop not in tokenizer.encode('x STOP')
+  assert tokenizer.encode_template('STOP') == [stop]
+
+
 @pytest.mark.parametrize('extra', [['<b>'], {'image_token': '<b>'}])
 def test_tokens_that_the_config_calls_special(extra):
   made = sentence_piece('first')
