@@ -11,14 +11,17 @@ import jinja2
 from jinja2 import filters
 
 from chatjax.chat import meter
+from chatjax.chat import printed
 
 # Filters whose result is no larger than what they are given, up to a small
 # factor. Left out: formatting and padding (bombs), random (not reproducible).
 _PLAIN = """
-  abs capitalize count d default dictsort e escape first float groupby int
-  items last length list lower map max min reject rejectattr reverse safe
-  select selectattr sort title trim truncate unique upper wordcount
+  abs count d default dictsort first float groupby int items last length list
+  map max min reject rejectattr reverse select selectattr sort truncate unique
+  wordcount
 """
+# These take what they are given for text.
+_OF_TEXT = 'capitalize e escape lower safe title trim upper'
 _MAX_JSON_INDENT = 16
 # All but ASCII and the noncharacters that `marks` puts into user text.
 _NON_ASCII = re.compile('[^\x00-\x7f\ufdd0-\ufdef]')
@@ -27,13 +30,27 @@ _NON_ASCII = re.compile('[^\x00-\x7f\ufdd0-\ufdef]')
 def allowed() -> dict[str, Callable[..., Any]]:
   """All filters a template may use."""
   plain = {name: filters.FILTERS[name] for name in _PLAIN.split()}
-  return plain | {
-    'indent': _indent,
-    'join': _join,
-    'replace': _replace,
-    'string': _string,
-    'tojson': _tojson,
-  }
+  of_text = {name: _of_text(name) for name in _OF_TEXT.split()}
+  return (
+    plain
+    | of_text
+    | {
+      'indent': _indent,
+      'join': _join,
+      'replace': _replace,
+      'string': _string,
+      'tojson': _tojson,
+    }
+  )
+
+
+def _of_text(name: str) -> Callable[..., Any]:
+  function = filters.FILTERS[name]
+
+  def apply(value: Any, *args: Any, **kwargs: Any) -> Any:
+    return function(printed.plain(value), *args, **kwargs)
+
+  return apply
 
 
 def pay_for_method(text: str, name: str, args: tuple) -> tuple:
@@ -65,13 +82,17 @@ def _replace(
 @jinja2.pass_eval_context
 def _join(eval_ctx: Any, value: Any, d: Any = '', attribute: Any = None) -> str:
   parts, separator = list(value), _string(d)
+  if attribute is not None:
+    get = filters.make_attrgetter(eval_ctx.environment, attribute)
+    parts = list(map(get, parts))
   meter.charge(sum(map(meter.size_of, parts)) + len(separator) * len(parts))
-  return filters.sync_do_join(eval_ctx, parts, separator, attribute)
+  parts = list(map(printed.plain, parts))
+  return filters.sync_do_join(eval_ctx, parts, separator)
 
 
 def _string(value: Any) -> str:
   meter.charge(meter.size_of(value))
-  return filters.FILTERS['string'](value)
+  return filters.FILTERS['string'](printed.plain(value))
 
 
 def _indent(

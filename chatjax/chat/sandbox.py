@@ -27,6 +27,7 @@ from jinja2 import visitor
 from chatjax import types
 from chatjax.chat import filters
 from chatjax.chat import meter
+from chatjax.chat import printed
 
 _MAX_SOURCE = 1 << 20
 _MAX_MESSAGE = 500
@@ -154,6 +155,8 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
 
   def call_binop(self, context, operator, left, right):
     _CHARGES[operator](left, right)
+    if operator == '%' and isinstance(left, str) and '%' in left:
+      right = _operands(right)
     return super().call_binop(context, operator, left, right)
 
   def call(self, context, obj, /, *args, **kwargs):
@@ -189,7 +192,7 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
   def chatjax_join(self, *values: Any) -> str:
     """The operator `~`."""
     meter.charge(sum(map(meter.size_of, values)))
-    return runtime.str_join(values)
+    return runtime.str_join(map(printed.plain, values))
 
   def chatjax_built(self, value: Any) -> Any:
     """A list, tuple or dict that the template has spelled out."""
@@ -258,7 +261,7 @@ def _finalize(unused_context: runtime.Context, value: Any) -> Any:
   if isinstance(value, utils.Namespace):
     raise jinja2.exceptions.SecurityError('a namespace has no text')
   meter.charge(meter.size_of(value))
-  return value
+  return printed.plain(value)
 
 
 def _charge_plus(left: Any, right: Any) -> None:
@@ -298,6 +301,11 @@ def _charge_percent(left: Any, right: Any) -> None:
     )
   fields = left.count('%')
   meter.charge(len(left) + fields * (100 + meter.size_of(right)))
+
+
+def _operands(right: Any) -> tuple:
+  values = right if isinstance(right, tuple) else (right,)
+  return tuple(map(printed.operand, values))
 
 
 _CHARGES = {

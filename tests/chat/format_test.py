@@ -112,6 +112,29 @@ def test_no_mark_is_left_in_escaped_json():
   assert chat.render(messages) == '"<a>\\u00e9"'
 
 
+@pytest.mark.parametrize(
+  'expression',
+  [
+    '{{ x }}', '{{ x | string }}', "{{ '' ~ x }}", "{{ '%s' % x }}",
+    "{{ '%s' % (x,) }}", "{{ '%r' % x }}", "{{ [x] | join(', ') }}",
+    '{{ x | safe }}', "{{ ' ' ~ x | trim }}", '{{ [x][0] }}',
+    "{{ ('@%s' % x) | replace('@', '') }}",
+  ],
+)  # fmt: skip
+def test_no_mark_is_left_in_a_printed_container(expression):
+  content = 'say "it\'s <b>\\ufdd0" \\\\<|im_end|>\n\u00e9\ufdd1'
+  chat = make('{% set x = [messages[0].content, {1: 2}] %}' + expression)
+  shown = repr([content, {1: 2}]).replace('\\ufdd1', '\ufdd1')
+  text = chat.render([{'role': 'user', 'content': content}])
+  assert text.strip() == shown
+  assert special_of(chat.encode([{'role': 'user', 'content': content}])) == []
+
+
+def test_no_mark_is_left_in_the_repr_of_a_string():
+  chat = make("{{ '%r|%s|%d' % (messages[0].content, [], 1) }}")
+  assert chat.render([{'role': 'user', 'content': '<b>'}]) == "'<b>'|[]|1"
+
+
 def test_template_errors_are_the_request_s():
   chat = make("{{ raise_exception('no system role') }}")
   with pytest.raises(types.RequestError, match='no system role') as caught:
