@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import dataclasses
 import logging
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ TENSORS = 'tensors.json'
 _BFLOAT16 = safetensors.DTYPES['BF16']
 # What a table of several chat templates calls them.
 _DEFAULT, _TOOLS = 'default', 'tool_use'
+_LAST_BREAK = re.compile(r'(?:\r\n|\r|\n)\Z')
 
 
 def read(folder: pathlib.Path, digest: str) -> source_lib.Source:
@@ -200,4 +202,15 @@ def _choose(folder: pathlib.Path, named: list[Any]) -> str:
   plain, tools = by_name[_DEFAULT], by_name.get(_TOOLS)
   if tools is None:
     return plain
+  tools, plain = _as_part(tools), _as_part(plain)
   return f'{{% if tools %}}{tools}{{% else %}}{plain}{{% endif %}}'
+
+
+def _as_part(template: str) -> str:
+  """A template that renders between two tags as it does alone.
+
+  The tag in front takes a line break away; it gets one, so that what follows
+  begins a line as it did. The last line break, which Jinja leaves out, goes;
+  and white space before the tag behind is kept from it.
+  """
+  return '\n' + _LAST_BREAK.sub('', template) + "{{ '' }}"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
+from chatjax.chat import sandbox
 from chatjax.ckpt import errors
 from chatjax.ckpt import mapping
 from chatjax.ckpt import safetensors
@@ -486,11 +487,32 @@ def test_templates_by_name(folder, tmp_path):
   set_template(folder, named[:1])
   assert texts(folder, tmp_path).chat_template == 'D'
   set_template(folder, named)
-  both = texts(folder, tmp_path).chat_template
-  assert both == '{% if tools %}T{% else %}D{% endif %}'
+  both = sandbox.Template(texts(folder, tmp_path).chat_template)
+  assert both.render(tools=[1]) == 'T'
+  assert both.render(tools=None) == 'D'
   set_template(folder, [*named[1:], {'name': 'rag', 'template': 'R'}])
   with pytest.raises(errors.FolderError, match="'rag', 'tool_use'"):
     texts(folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+  'source',
+  [
+    'A:\n', 'A:\r\n', 'A\n\n', '\nA', '\n\nA  ', 'A\n  ', '\r\n A \n ',
+    '  {% if 1 %}\n A\n  {% endif %}\n', '{%- if 1 %}A{% endif -%} \n',
+    ' {# x #}\n', ' {{- 1 -}} \n', '\n  {% set a = 1 %}\nA:\n{{ a }}\n',
+  ],
+)  # fmt: skip
+def test_one_of_two_templates_renders_as_it_does_alone(
+  folder, tmp_path, source
+):
+  hub_folder.write(folder)
+  names = 'default', 'tool_use'
+  set_template(folder, [{'name': name, 'template': source} for name in names])
+  both = sandbox.Template(texts(folder, tmp_path).chat_template)
+  alone = sandbox.Template(source).render()
+  assert both.render(tools=None) == alone
+  assert both.render(tools=[1]) == alone
 
 
 def test_the_tokenizer_of_a_folder(folder, tmp_path):
