@@ -130,6 +130,10 @@ class ChatFormat:
     messages = history.fit(messages, self.template_source)
     marker = self._marker([list(messages), tools, dict(kwargs)])
     shown = [self._mark_message(message, marker) for message in messages]
+    if continue_final_message:
+      content = shown[-1]['content']
+      # A template that trims takes the space; the mark in front of it stays.
+      shown[-1]['content'] = f'{content}{marker.end} '
     try:
       marked = self._template.render(
         messages=shown,
@@ -142,7 +146,7 @@ class ChatFormat:
     except sandbox.TemplateError as error:
       raise types.RequestError(str(error), param='messages') from error
     if continue_final_message:
-      marked = _up_to(marked, shown[-1]['content'])
+      marked = _up_to(marked, content, marker.end)
     return Prompt(
       text=marked.replace(marker.mark, ''), token_ids=self._ids(marked, marker)
     )
@@ -231,18 +235,23 @@ def _check_roles(messages: Sequence[Mapping[str, Any]]) -> None:
       )
 
 
-def _up_to(marked: str, content: str) -> str:
-  """A rendered prompt up to the end of its last message's content."""
+def _up_to(marked: str, content: str, end: str) -> str:
+  """A rendered prompt up to the end of its last message's content.
+
+  Args:
+    marked: the prompt, with `end` and a space behind the content.
+    content: of the last message.
+    end: a character that stands nowhere else.
+  """
+  found = marked.rfind(end)
+  kept = marked[: max(found, 0)].replace(end + ' ', '').replace(end, '')
+  if not marked.startswith(end + ' ', found):
+    kept = kept.rstrip()  # as the template trims without the mark
   core = content.strip()
-  start = marked.rfind(core)
-  if not core or start < 0:
+  if not core or not kept.rstrip().endswith(core):
     raise types.RequestError(
       "The last message cannot be continued: it is empty, or this model's chat"
       ' template changes it.',
       param='continue_final_message',
     )
-  # Templates may trim: what they left of the white space stays.
-  tail = content[len(content.rstrip()) :]
-  end = start + len(core)
-  kept = len(tail) if marked.startswith(tail, end) else 0
-  return marked[: end + kept]
+  return kept

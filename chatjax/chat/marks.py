@@ -26,19 +26,20 @@ class Marker:
 
   Attributes:
     mark: the character that was chosen.
+    end: another one that no string has.
   """
 
   def __init__(self, spellings: Iterable[str], taken: Iterable[str]):
-    """Chooses a mark.
+    """Chooses two characters.
 
     Args:
       spellings: of the special tokens, two characters or more.
       taken: all strings that may stand in the prompt.
 
     Raises:
-      types.RequestError: the strings use up all noncharacters.
+      types.RequestError: the strings use up the noncharacters.
     """
-    self.mark = _choose(taken)
+    self.mark, self.end = _choose(taken)
     spellings = list(spellings)
     # Templates trim and split at white space, which so stays as it is.
     cores = [spelling.strip() or spelling for spelling in spellings]
@@ -93,12 +94,14 @@ def strings_of(value: Any) -> list[str]:
   return found
 
 
-def _choose(taken: Iterable[str]) -> str:
+def _choose(taken: Iterable[str]) -> tuple[str, str]:
   texts = [text for text in taken if not text.isascii()]
-  for candidate in _NONCHARACTERS:
-    if not any(candidate in text for text in texts):
-      return candidate
-  raise types.RequestError(
-    'The messages use all 32 noncharacters U+FDD0 to U+FDEF; leave one out.',
-    param='messages',
-  )
+  free = (c for c in _NONCHARACTERS if not any(c in text for text in texts))
+  try:
+    return next(free), next(free)
+  except StopIteration:
+    raise types.RequestError(
+      'The messages use more than 30 of the 32 noncharacters U+FDD0 to U+FDEF;'
+      ' leave two out.',
+      param='messages',
+    ) from None

@@ -304,6 +304,23 @@ def test_what_a_template_trims_stays_trimmed():
   assert prompt.text == '[a'
 
 
+@pytest.mark.parametrize('content', ['turn', 'of ', ' turn]', 'end of\n'])
+@pytest.mark.parametrize('trim', ['', ' | trim', '.rstrip()'])
+def test_a_continued_message_ends_before_what_looks_like_it(content, trim):
+  source = '{{ messages[0].content' + trim + ' }}\n[end of turn]\n'
+  messages = [{'role': 'assistant', 'content': content}]
+  prompt = make(source).prompt(messages, continue_final_message=True)
+  shown = {'': content, ' | trim': content.strip()}.get(trim, content.rstrip())
+  assert prompt.text == shown
+
+
+def test_what_a_template_changes_is_not_continued():
+  messages = [{'role': 'assistant', 'content': 'ab'}]
+  for source in ("{{ messages[0].content | replace('b', 'c') }}", '', 'ab'):
+    with pytest.raises(types.RequestError, match='changes it'):
+      make(source).prompt(messages, continue_final_message=True)
+
+
 @pytest.mark.parametrize('content', ['', ' \n'])
 def test_nothing_cannot_be_continued(content):
   messages = [{'role': 'assistant', 'content': content}]

@@ -49,10 +49,14 @@ def test_white_space_around_a_spelling_is_not_marked():
 
 def test_the_mark_is_in_no_string():
   taken = ['a\ufdd0', '\ufdd1\ufdd2', '\ufdd4']
-  assert marks.Marker(SPELLINGS, taken).mark == '\ufdd3'
-  every = ''.join(map(chr, range(0xFDD0, 0xFDF0)))
-  with pytest.raises(types.RequestError, match='noncharacters'):
-    marks.Marker(SPELLINGS, [every])
+  marker = marks.Marker(SPELLINGS, taken)
+  assert (marker.mark, marker.end) == ('\ufdd3', '\ufdd5')
+  almost = ''.join(map(chr, range(0xFDD0, 0xFDEF)))
+  for text in (almost[1:], almost[2:-1]):
+    assert marks.Marker(SPELLINGS, [text]).mark not in text
+  for text in (almost, almost + '\ufdef'):
+    with pytest.raises(types.RequestError, match='noncharacters'):
+      marks.Marker(SPELLINGS, [text])
 
 
 def test_strings_of_nested_data():
