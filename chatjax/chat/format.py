@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import re
 from typing import Any
 from typing import NamedTuple
 
@@ -27,6 +28,9 @@ _RESERVED = frozenset(
   }
 )
 
+# As in `'</think>' in content`, or in `content.split('</think>')`.
+_FINDS_THOUGHTS = re.compile(rf'(["\']){marks.THOUGHT[1]}\1')
+
 
 class Prompt(NamedTuple):
   """A rendered prompt."""
@@ -39,7 +43,9 @@ class ChatFormat:
   """How a model wants its prompt. Immutable and thread-safe.
 
   Special tokens in a prompt are the template's: what users write is encoded
-  as ordinary text, even where it spells a special token. Otherwise the ids
+  as ordinary text, even where it spells a special token. Only the tags of a
+  thought that an assistant's content begins with are left to a template that
+  looks for them. Otherwise the ids
   are those of `apply_chat_template` in `transformers`.
 
   Attributes:
@@ -59,6 +65,7 @@ class ChatFormat:
     self._tokens = {'bos_token': bos_token, 'eos_token': eos_token}
     self._tokenizer = tokenizer
     self._knows_developer = 'developer' in template_source
+    self._finds_thoughts = bool(_FINDS_THOUGHTS.search(template_source))
 
   @classmethod
   def from_template(
@@ -199,11 +206,22 @@ class ChatFormat:
     for key, value in message.items():
       if key == 'role':
         marked[key] = self._shown_role(value)
+      elif key == 'content' and self._holds_thought(message):
+        marked[key] = marker.answer(value)
       elif isinstance(value, str):
         marked[key] = marker.whole(value)
       else:
         marked[key] = marks.map_strings(value, marker.text)
     return marked
+
+  def _holds_thought(self, message: Mapping[str, Any]) -> bool:
+    """Whether the template may look for a thought in the content."""
+    return (
+      self._finds_thoughts
+      and message['role'] == 'assistant'
+      and isinstance(message['content'], str)
+      and not message.get('reasoning_content')
+    )
 
   def _shown_role(self, role: str) -> str:
     if role == 'developer' and not self._knows_developer:

@@ -18,6 +18,8 @@ from typing import Any
 
 from chatjax import types
 
+# Around what a model thought, where that stands in its answer.
+THOUGHT = ('<think>', '</think>')
 _NONCHARACTERS = tuple(map(chr, range(0xFDD0, 0xFDF0)))
 
 
@@ -71,6 +73,21 @@ class Marker:
       space = len(text) - len(text.lstrip())
       return marked[:space] + self.mark + marked[space:]
     return marked
+
+  def answer(self, text: str) -> str:
+    """An answer of the model, for a template that looks for a thought in it.
+
+    The tags of a thought that it begins with stay as they are; what is said of
+    tags later is text.
+    """
+    opens, closes = THOUGHT
+    start, opening, thought = text.partition(opens)
+    if start.strip():
+      start, opening, thought = '', '', text
+    thought, closing, rest = thought.partition(closes)
+    if not opening and not closing:
+      return self.whole(text)
+    return start + opening + self.text(thought) + closing + self.text(rest)
 
 
 def map_strings(value: Any, function: Callable[[str], str]) -> Any:

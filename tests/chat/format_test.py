@@ -238,6 +238,37 @@ def test_unknown_format_name():
     format_lib.ChatFormat.named('no', TOKENIZER)
 
 
+THINKING = """{% for m in messages %}{{ m.role }}:
+{%- set content = m.content %}
+{%- if m.reasoning_content %}[{{ m.reasoning_content }}]
+{%- elif '</think>' in content %}
+{%- set parts = content.split('</think>') %}
+{%- set content = parts[-1].lstrip('\\n') %}
+{%- set thought = parts[0].split('<think>')[-1] %}[{{ thought.strip('\\n') }}]
+{%- endif %}{{ content }};{% endfor %}"""
+
+
+@pytest.mark.parametrize(
+  ('content', 'shown'),
+  [
+    ('<think>\na <b>\n</think>\n\nc', '[a <b>]c'),
+    ('a</think>c', '[a]c'),
+    ('<think>a', '<think>a'),
+    ('<think>a</think>b </think> c', '[a]b </think> c'),
+  ],
+)
+def test_a_template_finds_the_thought_of_an_assistant(content, shown):
+  chat = make(THINKING)
+  messages = [{'role': 'assistant', 'content': content}]
+  assert chat.render(messages) == f'assistant:{shown};'
+  messages = [{'role': 'user', 'content': content}]
+  assert chat.render(messages) == f'user:{content};'
+  messages = [
+    {'role': 'assistant', 'content': content, 'reasoning_content': 'r'}
+  ]
+  assert chat.render(messages) == f'assistant:[r]{content};'
+
+
 @functools.cache
 def real(model_id):
   from chatjax.ckpt import gguf

@@ -36,6 +36,29 @@ def test_the_middle_of_a_spelling_gets_a_mark(text):
   assert marked.strip().replace(marker.mark, '') == text.strip()
 
 
+@pytest.mark.parametrize(
+  ('text', 'tags'),
+  [
+    ('<think>a</think>b', 2), (' <think>\n\n</think>', 2), ('a</think>b', 1),
+    ('<think>a', 1), ('a <think>b', 0), ('a <think>b</think>c', 1),
+    ('<think>a</think>b <think>c</think>', 2), ('a', 0), ('', 0),
+  ],
+)  # fmt: skip
+def test_the_tags_of_a_thought_stay(text, tags):
+  marker = marks.Marker((*SPELLINGS, *marks.THOUGHT), [text])
+  marked = marker.answer(text)
+  assert sum(map(marked.count, marks.THOUGHT)) == tags
+  assert marked.replace(marker.mark, '') == text
+
+
+@given(fragments, fragments)
+def test_nothing_but_the_tags_of_a_thought_stays(thought, rest):
+  marker = marks.Marker(SPELLINGS, [thought, rest])
+  marked = marker.answer(f'<think>{thought}</think>{rest}')
+  text = marker.text
+  assert marked == f'<think>{text(thought)}</think>{text(rest)}'
+
+
 def test_other_text_is_left_alone():
   text = 'An ordinary sentence | with a bar.'
   assert marks.Marker(SPELLINGS, [text]).whole(text) == text
