@@ -148,7 +148,8 @@ class ChatFormat:
         add_generation_prompt=add_generation_prompt
         and not continue_final_message,
         **self._tokens,
-        **marks.map_strings(dict(kwargs), marker.text),
+        # Nothing, unless a caller has some: templates ask whether it is none.
+        **{'documents': None, **marks.map_strings(dict(kwargs), marker.text)},
       )
     except sandbox.TemplateError as error:
       raise types.RequestError(str(error), param='messages') from error

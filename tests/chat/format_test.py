@@ -192,6 +192,15 @@ def test_keyword_arguments_must_be_read_by_the_template():
     assert caught.value.param == 'chat_template_kwargs'
 
 
+def test_there_are_no_documents_unless_they_are_given():
+  chat = make(
+    '{% if documents is not none %}{{ documents[0] }}{% else %}none{% endif %}'
+  )
+  messages = [{'role': 'user', 'content': 'x'}]
+  assert chat.render(messages) == 'none'
+  assert chat.render(messages, documents=['a']) == 'a'
+
+
 @pytest.mark.parametrize('bos', ['', '{{ bos_token }}', '{{ bos_token }}' * 3])
 @pytest.mark.parametrize('adds_bos', [False, True])
 def test_exactly_one_bos(bos, adds_bos):
