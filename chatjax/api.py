@@ -190,6 +190,7 @@ def _chat_format(
     texts.chat_template,
     bos_token=spell(tokenizer.bos_id),
     eos_token=spell(texts.eos_token),
+    other_tokens=texts.other_tokens,
     tokenizer=tokenizer,
   )
 

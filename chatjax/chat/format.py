@@ -59,10 +59,15 @@ class ChatFormat:
     bos_token: str,
     eos_token: str,
     tokenizer: tokenizer_lib.Tokenizer,
+    other_tokens: Mapping[str, str] | None = None,
   ):
     self.template_source = template_source
     self._template = sandbox.compile_template(template_source)
-    self._tokens = {'bos_token': bos_token, 'eos_token': eos_token}
+    self._tokens = {
+      **(other_tokens or {}),
+      'bos_token': bos_token,
+      'eos_token': eos_token,
+    }
     self._tokenizer = tokenizer
     self._knows_developer = 'developer' in template_source
     self._finds_thoughts = bool(_FINDS_THOUGHTS.search(template_source))
@@ -75,6 +80,7 @@ class ChatFormat:
     bos_token: str,
     eos_token: str,
     tokenizer: tokenizer_lib.Tokenizer,
+    other_tokens: Mapping[str, str] | None = None,
   ) -> ChatFormat:
     """The format of a checkpoint.
 
@@ -86,6 +92,7 @@ class ChatFormat:
       bos_token=bos_token,
       eos_token=eos_token,
       tokenizer=tokenizer,
+      other_tokens=other_tokens,
     )
 
   @classmethod
@@ -172,7 +179,7 @@ class ChatFormat:
   @property
   def variables(self) -> frozenset[str]:
     """What the template reads besides what every template is given."""
-    return self._template.variables - _RESERVED
+    return self._template.variables - _RESERVED - frozenset(self._tokens)
 
   def _ids(self, marked: str, marker: marks.Marker) -> tuple[int, ...]:
     ids = self._tokenizer.encode_template(marked, mark=marker.mark)

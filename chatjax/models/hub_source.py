@@ -166,6 +166,7 @@ def _texts(
     make_tokenizer=make,
     chat_template=template,
     eos_token=hub_text.eos_token(tokenizer_config),
+    other_tokens=hub_text.other_tokens(tokenizer_config),
   )
 
 

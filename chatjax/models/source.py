@@ -31,11 +31,13 @@ class Texts:
     chat_template: Jinja source; None for a model that was not made to chat.
     eos_token: what a chat template is told of the end of a text: its spelling,
       or its id.
+    other_tokens: what it is told of others: name -> spelling.
   """
 
   make_tokenizer: Callable[[], tokenizer_lib.Tokenizer]
   chat_template: str | None = None
   eos_token: str | int | None = None
+  other_tokens: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,9 @@ VocabularyError = vocabulary.VocabularyError
 
 _SPACE = '\u2581'  # how SentencePiece writes a space
 _KINDS = ('BPE', 'Unigram')
+_OTHER_TOKENS = frozenset(
+  f'{name}_token' for name in ('cls', 'mask', 'pad', 'sep', 'unk')
+)
 
 
 def build(files: Files) -> tokenizer_lib.Tokenizer:
@@ -55,6 +58,22 @@ def build(files: Files) -> tokenizer_lib.Tokenizer:
 def eos_token(tokenizer_config: Mapping[str, Any]) -> str | None:
   """What a chat template is told of the end of a text."""
   return hub_vocabulary.spelling(tokenizer_config.get('eos_token'))
+
+
+def other_tokens(tokenizer_config: Mapping[str, Any]) -> dict[str, str]:
+  """What a chat template is told of tokens besides BOS and EOS, by name."""
+  extra = tokenizer_config.get('extra_special_tokens')
+  extra = extra if isinstance(extra, Mapping) else {}
+  found = {
+    name: hub_vocabulary.spelling(value)
+    for name, value in {**tokenizer_config, **extra}.items()
+    if name in _OTHER_TOKENS or (name in extra and name.endswith('_token'))
+  }
+  return {
+    name: token
+    for name, token in found.items()
+    if token is not None and name not in ('bos_token', 'eos_token')
+  }
 
 
 def _pieces(model: Mapping[str, Any]) -> dict[int, str]:

@@ -26,10 +26,10 @@ FRAGMENTS = (
 hostile = st.lists(st.sampled_from(FRAGMENTS), max_size=8).map(''.join)
 
 
-def make(source=vocabularies.CHATML, tokenizer=TOKENIZER):
+def make(source=vocabularies.CHATML, tokenizer=TOKENIZER, **other_tokens):
   return format_lib.ChatFormat.from_template(
     source, bos_token='<|endoftext|>', eos_token='<|im_end|>',
-    tokenizer=tokenizer,
+    tokenizer=tokenizer, other_tokens=other_tokens,
   )  # fmt: skip
 
 
@@ -190,6 +190,15 @@ def test_keyword_arguments_must_be_read_by_the_template():
     with pytest.raises(types.RequestError, match=r"reads .'enable_t") as caught:
       chat.encode(messages, **{name: '<|im_end|>'})
     assert caught.value.param == 'chat_template_kwargs'
+
+
+def test_other_tokens_are_the_model_s():
+  chat = make('{{ pad_token }}{{ unk_token }}{{ x }}', pad_token='<|im_end|>')
+  assert chat.variables == {'unk_token', 'x'}
+  messages = [{'role': 'user', 'content': 'x'}]
+  assert special_of(chat.encode(messages)) == ['<|im_end|>']
+  with pytest.raises(types.RequestError, match='does not read'):
+    chat.encode(messages, pad_token='x')
 
 
 def test_there_are_no_documents_unless_they_are_given():

@@ -479,6 +479,22 @@ def test_a_folder_with_a_tokenizer_of_sentencepiece(folder, tmp_path):
     texts(folder, tmp_path).make_tokenizer()
 
 
+def test_tokens_that_a_template_may_name(folder, tmp_path):
+  hub_folder.write(folder)
+  path = folder / 'tokenizer_config.json'
+  config = {
+    'bos_token': 'b', 'unk_token': {'content': 'u'}, 'pad_token': 'p',
+    'sep_token': None, 'add_bos_token': True, 'boi_token': 'outside',
+    'extra_special_tokens': {'image_token': 'i', 'eos_token': 'e', 'x': 'y'},
+  }  # fmt: skip
+  path.write_text(json.dumps(config))
+  wanted = {'unk_token': 'u', 'pad_token': 'p', 'image_token': 'i'}
+  assert texts(folder, tmp_path).other_tokens == wanted
+  path.write_text(json.dumps(config | {'extra_special_tokens': ['z']}))
+  del wanted['image_token']
+  assert texts(folder, tmp_path).other_tokens == wanted
+
+
 def test_templates_by_name(folder, tmp_path):
   hub_folder.write(folder)
   named = [
