@@ -64,7 +64,9 @@ def get(name: str) -> OutputFormat:
 
 def detect(template_source: str) -> str:
   """The name of the format that a chat template speaks of."""
+  # A string of Jinja may escape its quotes.
+  source = template_source.replace('\\"', '"')
   for marks, name in _MARKS:
-    if all(mark in template_source for mark in marks):
+    if all(mark in source for mark in marks):
       return name
   return 'plain'

@@ -55,6 +55,19 @@ def test_templates_beside_tokenizers(name):
   assert formats.detect(template) == TOKENIZERS[name]
 
 
+@pytest.mark.parametrize(
+  ('source', 'name'),
+  [
+    ('{{ "<tool_call>{\\"name\\": x, \\"arguments\\": y}" }}', 'hermes'),
+    ('{{ \'<tool_call>{"name": x, "arguments": y}\' }}', 'hermes'),
+    ('{{ "ipython {\\"parameters\\": " }}', 'llama_json'),
+    ('{{ "<tool_call>arguments" }}', 'plain'),
+  ],
+)
+def test_quotes_may_be_escaped(source, name):
+  assert formats.detect(source) == name
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', TEMPLATES)
 def test_templates_alone(name):
