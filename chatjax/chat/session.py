@@ -7,8 +7,10 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import copy
 import dataclasses
+import functools
 import json
 import secrets
 import time
@@ -293,13 +295,18 @@ class Session:
     kwargs = {**variables, **request.chat_template_kwargs}
     # All tools, also where few may be called: the prompt stays in the cache.
     hides_tools = request.tool_choice.mode == 'none'
-    return self.chat_format.prompt(
-      verbosity.instruct(request.messages, request.verbosity),
+    prompt = functools.partial(
+      self.chat_format.prompt,
       add_generation_prompt=request.add_generation_prompt,
       continue_final_message=request.continue_final_message,
       tools=None if hides_tools else tool_list.as_dicts(request.tools),
       **kwargs,
     )
+    *others, last = verbosity.ways(request.messages, request.verbosity)
+    for messages in others:
+      with contextlib.suppress(types.RequestError):
+        return prompt(messages)
+    return prompt(last)
 
   def _check(self, request: types.Request) -> None:
     if request.model not in (None, self.model_id):

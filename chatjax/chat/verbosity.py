@@ -15,16 +15,24 @@ INSTRUCTIONS = {
 _SYSTEM = ('system', 'developer')
 
 
-def instruct(
+def ways(
   messages: Sequence[Mapping[str, Any]],
   verbosity: Literal['low', 'medium', 'high'] | None,
-) -> Sequence[Mapping[str, Any]]:
-  """The messages, with the instruction at the end of the system's."""
+) -> list[Sequence[Mapping[str, Any]]]:
+  """The messages with the instruction, the best way first.
+
+  It stands at the end of the system's message; where there is none, in one of
+  its own, or, for templates that refuse that, before what the user says first.
+  """
   if verbosity is None:
-    return messages
+    return [messages]
   line = INSTRUCTIONS[verbosity]
   first = messages[0]
-  if first['role'] not in _SYSTEM:
-    return [{'role': 'system', 'content': line}, *messages]
-  content = f'{first["content"]}\n\n{line}'
-  return [{**first, 'content': content}, *messages[1:]]
+  if first['role'] in _SYSTEM:
+    content = f'{first["content"]}\n\n{line}'
+    return [[{**first, 'content': content}, *messages[1:]]]
+  alone = [{'role': 'system', 'content': line}, *messages]
+  if first['role'] != 'user':
+    return [alone]
+  content = f'{line}\n\n{first["content"]}'
+  return [alone, [{**first, 'content': content}, *messages[1:]]]

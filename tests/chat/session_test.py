@@ -22,7 +22,8 @@ from chatjax.testing import fake_engine
 EOS = byte_tokenizer.EOS
 TOKENIZER = byte_tokenizer.ByteTokenizer()
 MESSAGES = [{'role': 'user', 'content': 'hi'}]
-PROMPT = byte_tokenizer.ByteChatFormat().encode(MESSAGES)
+FORMAT = byte_tokenizer.ByteChatFormat()
+PROMPT = FORMAT.encode(MESSAGES)
 
 
 class WordTokenizer(byte_tokenizer.ByteTokenizer):
@@ -37,13 +38,13 @@ class WordTokenizer(byte_tokenizer.ByteTokenizer):
     return super().token_bytes(token_id)
 
 
-def session(script, *, tokenizer=TOKENIZER, **kwargs):
+def session(script, *, tokenizer=TOKENIZER, chat_format=FORMAT, **kwargs):
   engine = fake_engine.FakeEngine(script, **kwargs)
   engine.vocab_size = tokenizer.vocab_size
   return session_lib.Session(
     engine,
     tokenizer,
-    byte_tokenizer.ByteChatFormat(),
+    chat_format,
     model_id='m',
     sampler_version=1,
   )
@@ -529,3 +530,29 @@ def test_the_priority_reaches_the_engine():
   one = session(fake_engine.text_script('x'))
   one.create(dataclasses.replace(request(), priority=-7))
   assert one.engine.requests[0].priority == -7
+
+
+class NoSystem(byte_tokenizer.ByteChatFormat):
+  """A template like that of Gemma 2."""
+
+  def prompt(self, messages, **kwargs):
+    if messages[0]['role'] != 'user':
+      raise types.RequestError(f'no {messages[0]["role"]}', param='messages')
+    return super().prompt(messages, **kwargs)
+
+
+def test_verbosity_needs_no_place_for_a_system():
+  ask = lambda role, verbosity: types.Request(
+    messages=[{'role': role, 'content': 'hi'}, *MESSAGES], verbosity=verbosity
+  )
+  common, strict = session([]), session([], chat_format=NoSystem())
+  assert strict.prompt(ask('user', None)).text == 'user: hi\nuser: hi'
+  text = 'user: Answer briefly.\n\nhi\nuser: hi'
+  assert strict.prompt(ask('user', 'low')).text == text
+  text = 'system: Answer briefly.\nuser: hi\nuser: hi'
+  assert common.prompt(ask('user', 'low')).text == text
+  text = 'system: hi\n\nAnswer briefly.\nuser: hi'
+  assert common.prompt(ask('system', 'low')).text == text
+  for role in ('system', 'assistant'):
+    with pytest.raises(types.RequestError, match='no system'):
+      strict.prompt(ask(role, 'low'))
