@@ -18,10 +18,9 @@ from chatjax.chat import printed
 _PLAIN = """
   abs count d default dictsort first float groupby int items last length list
   map max min reject rejectattr reverse select selectattr sort truncate unique
-  wordcount
 """
 # These take what they are given for text.
-_OF_TEXT = 'capitalize e escape lower safe title trim upper'
+_OF_TEXT = 'capitalize e escape lower safe title trim upper wordcount'
 _MAX_JSON_INDENT = 16
 # All but ASCII and the noncharacters that `marks` puts into user text.
 _NON_ASCII = re.compile('[^\x00-\x7f\ufdd0-\ufdef]')
@@ -48,6 +47,8 @@ def _of_text(name: str) -> Callable[..., Any]:
   function = filters.FILTERS[name]
 
   def apply(value: Any, *args: Any, **kwargs: Any) -> Any:
+    if not isinstance(value, str):
+      meter.charge(meter.size_of(value))
     return function(printed.plain(value), *args, **kwargs)
 
   return apply

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import jinja2
+from jinja2 import utils
 
 # The largest value that a template may build, in characters or items. More
 # than any prompt that a context can hold.
@@ -87,6 +88,8 @@ def size_of(value: Any) -> int:
   total, stack = 0, [value]
   while stack:
     item = stack.pop()
+    if isinstance(item, utils.Namespace):
+      item = item._Namespace__attrs  # what its text shows
     if isinstance(item, str):
       total += len(item) + 1
     elif isinstance(item, dict):

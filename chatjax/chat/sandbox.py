@@ -159,6 +159,11 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
       right = _operands(right)
     return super().call_binop(context, operator, left, right)
 
+  def getitem(self, obj, argument):
+    # A message about what is not there shows the argument.
+    meter.charge(meter.size_of(argument))
+    return super().getitem(obj, argument)
+
   def call(self, context, obj, /, *args, **kwargs):
     meter.charge(1)
     owner = getattr(obj, '__self__', None)
@@ -317,6 +322,7 @@ _CHARGES = {
 
 
 def _raise_exception(message: Any) -> None:
+  meter.charge(meter.size_of(message))
   raise jinja2.TemplateError(str(message))
 
 

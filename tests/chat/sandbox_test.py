@@ -54,6 +54,22 @@ BOMBS = {
   'tree_of_namespaces': (
     NEST + '{% set ns.x = namespace(a=ns.x, b=ns.x) %}{% endfor %}{{ ns.x }}'
   ),
+  **{
+    f'tree_of_namespaces_{name}': (
+      NEST + '{% set ns.x = namespace(a=ns.x, b=ns.x) %}{% endfor %}' + shown
+    )
+    for name, shown in {
+      'in_list': '{{ [ns.x] }}',
+      'concat': "{{ ns.x ~ '' }}",
+      'percent': "{{ '%s' % ns.x }}",
+      'string': '{{ ns.x | string }}',
+      'upper': '{{ ns.x | upper }}',
+      'join': '{{ [ns.x] | join }}',
+      'wordcount': '{{ ns.x | wordcount }}',
+      'item': '{{ ({}[ns.x]).y }}',
+      'message': '{{ raise_exception(ns.x) }}',
+    }.items()
+  },
   'power': '{{ 10 ** 99999999 }}',
   'squaring': (
     '{% set ns = namespace(x=9) %}{% for i in range(60) %}'
