@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import functools
 import json
 import re
 from typing import Any
@@ -26,20 +27,34 @@ _MAX_JSON_INDENT = 16
 _NON_ASCII = re.compile('[^\x00-\x7f\ufdd0-\ufdef]')
 
 
+class _Filters(dict):
+  """Filters by name; one that is missing fails when it is used.
+
+  A template may have it on a way that is never taken.
+  """
+
+  def get(self, name: str, default: Any = None) -> Callable[..., Any]:
+    return super().get(name) or functools.partial(_refuse, name)
+
+
+def _refuse(name: str, *unused_args: Any, **unused_kwargs: Any) -> None:
+  raise jinja2.TemplateRuntimeError(
+    f'the filter {name!r} is not available in a chat template'
+  )
+
+
 def allowed() -> dict[str, Callable[..., Any]]:
   """All filters a template may use."""
   plain = {name: filters.FILTERS[name] for name in _PLAIN.split()}
   of_text = {name: _of_text(name) for name in _OF_TEXT.split()}
-  return (
-    plain
-    | of_text
-    | {
-      'indent': _indent,
-      'join': _join,
-      'replace': _replace,
-      'string': _string,
-      'tojson': _tojson,
-    }
+  return _Filters(
+    **plain,
+    **of_text,
+    indent=_indent,
+    join=_join,
+    replace=_replace,
+    string=_string,
+    tojson=_tojson,
   )
 
 

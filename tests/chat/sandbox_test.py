@@ -102,6 +102,8 @@ BOMBS = {
     '{{ ns.x | tojson(indent=16) }}'
   ),
   'center': "{{ 'a'.center(10000000000) }}",
+  'center_filter': "{{ 'a' | center(10000000000) }}",
+  'format_filter': "{{ '%1000000000d' | format(1) }}",
   'zfill': "{{ 'a'.zfill(10000000000) }}",
   'expandtabs': "{{ '\\t'.expandtabs(10000000000) }}",
   'to_bytes': "{{ (1).to_bytes(10000000000, 'big') }}",
@@ -110,9 +112,6 @@ BOMBS = {
   'strftime': "{{ strftime_now('%1000000000Y') }}",
 }
 REFUSED_WHEN_COMPILED = {
-  'center': "{{ 'a' | center(10000000000) }}",
-  'format': "{{ '%1000000000d' | format(1) }}",
-  'mapped': "{{ ['a'] | map('lower') | batch(9) | list }}",
   'varargs': '{% macro f() %}{{ varargs }}{% endmacro %}',
   'kwargs': '{% macro f() %}{{ kwargs }}{% endmacro %}',
   'size': 'a' * ((1 << 20) + 1),
@@ -213,6 +212,17 @@ def test_literal_text_of_loops_is_paid_for(loop):
 def test_raise_exception_says_what_the_template_says():
   with pytest.raises(sandbox.TemplateError, match='roles must alternate'):
     render("{{ raise_exception('roles must alternate') }}")
+
+
+@pytest.mark.parametrize(
+  'use', ["{{ 'a' | x }}", "{{ ['a'] | map('x') | list }}",
+          '{% filter x %}a{% endfilter %}'],
+)  # fmt: skip
+def test_unknown_filters_fail_where_they_are_used(use):
+  source = '{% if no %}' + use + '{% endif %}b'
+  assert render(source) == 'b'
+  with pytest.raises(sandbox.TemplateError, match="'x'"):
+    render(source, no=True)
 
 
 def test_long_messages_are_cut():
