@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from jinja2 import filters
 
+from chatjax.chat import formatting
 from chatjax.chat import meter
 from chatjax.chat import printed
 
@@ -50,6 +51,7 @@ def allowed() -> dict[str, Callable[..., Any]]:
   return _Filters(
     **plain,
     **of_text,
+    format=_format,
     indent=_indent,
     join=_join,
     replace=_replace,
@@ -104,6 +106,14 @@ def _join(eval_ctx: Any, value: Any, d: Any = '', attribute: Any = None) -> str:
   meter.charge(sum(map(meter.size_of, parts)) + len(separator) * len(parts))
   parts = list(map(printed.plain, parts))
   return filters.sync_do_join(eval_ctx, parts, separator)
+
+
+def _format(value: Any, *args: Any, **kwargs: Any) -> str:
+  if args and kwargs:
+    raise jinja2.TemplateRuntimeError(
+      'format takes values by place or by name, not both'
+    )
+  return formatting.percent(_string(value), kwargs or args)
 
 
 def _string(value: Any) -> str:

@@ -26,6 +26,7 @@ from jinja2 import visitor
 
 from chatjax import types
 from chatjax.chat import filters
+from chatjax.chat import formatting
 from chatjax.chat import meter
 from chatjax.chat import printed
 
@@ -47,6 +48,7 @@ _METHODS = {
   runtime.LoopContext: frozenset({'changed', 'cycle'}),
 }
 _CALLABLES = (
+  formatting.Format,
   runtime.BlockReference,
   runtime.LoopContext,
   runtime.Macro,
@@ -154,9 +156,11 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
   intercepted_binops = frozenset({'+', '*', '**', '%'})
 
   def call_binop(self, context, operator, left, right):
-    _CHARGES[operator](left, right)
-    if operator == '%' and isinstance(left, str) and '%' in left:
-      right = _operands(right)
+    if operator == '%':
+      if isinstance(left, str):
+        return formatting.percent(left, right)
+    else:
+      _CHARGES[operator](left, right)
     return super().call_binop(context, operator, left, right)
 
   def getitem(self, obj, argument):
@@ -180,9 +184,12 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
   def wrap_str_format(self, value):
     if super().wrap_str_format(value) is None:
       return None
-    raise jinja2.exceptions.SecurityError(
-      'str.format is not available in a chat template'
-    )
+    text, name = value.__self__, value.__name__
+    if type(text) is not str:
+      raise jinja2.exceptions.SecurityError(
+        f'{type(text).__name__}.{name} is not available in a chat template'
+      )
+    return formatting.Format(self, text, takes_map=name == 'format_map')
 
   def _generate(self, source, *args, **kwargs):
     return super()._generate(_Rewriter().visit(source), *args, **kwargs)
@@ -293,31 +300,10 @@ def _check_bits(bits: int) -> None:
     raise jinja2.TemplateRuntimeError('the template builds too large numbers')
 
 
-# No width, or one of two digits at most: a width is how few bytes ask for many.
-_FIELD = re.compile(r'%(?:%|-?\d{0,2}(?:\.\d{1,2})?[sdifgrx])')
-
-
-def _charge_percent(left: Any, right: Any) -> None:
-  if not isinstance(left, str):
-    return
-  if '%' in _FIELD.sub('', left):
-    raise jinja2.exceptions.SecurityError(
-      'this % format is not available in a chat template'
-    )
-  fields = left.count('%')
-  meter.charge(len(left) + fields * (100 + meter.size_of(right)))
-
-
-def _operands(right: Any) -> tuple:
-  values = right if isinstance(right, tuple) else (right,)
-  return tuple(map(printed.operand, values))
-
-
 _CHARGES = {
   '+': _charge_plus,
   '*': _charge_times,
   '**': _charge_power,
-  '%': _charge_percent,
 }
 
 
@@ -326,7 +312,7 @@ def _raise_exception(message: Any) -> None:
   raise jinja2.TemplateError(str(message))
 
 
-# A width in a format, as in %999Y, is refused: see _FIELD.
+# A width, as in %999Y, is refused: see `formatting`.
 _DATE = re.compile(r'(?:[^%]|%-?[A-Za-z%])*')
 
 

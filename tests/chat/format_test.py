@@ -117,6 +117,9 @@ def test_no_mark_is_left_in_escaped_json():
   [
     '{{ x }}', '{{ x | string }}', "{{ '' ~ x }}", "{{ '%s' % x }}",
     "{{ '%s' % (x,) }}", "{{ '%r' % x }}", "{{ [x] | join(', ') }}",
+    "{{ '{}'.format(x) }}", "{{ '{!r}'.format(x) }}",
+    "{{ '%(a)s' % {'a': x} }}", "{{ '{a!s}'.format_map({'a': x}) }}",
+    "{{ '%r' | format(x) }}",
     '{{ x | safe }}', "{{ ' ' ~ x | trim }}", '{{ [x][0] }}',
     "{{ ('@%s' % x) | replace('@', '') }}",
   ],

@@ -109,6 +109,13 @@ BOMBS = {
   'to_bytes': "{{ (1).to_bytes(10000000000, 'big') }}",
   'format_method': "{{ '{:1000000000d}'.format(1) }}",
   'format_map': "{{ '{a:1000000000d}'.format_map({'a': 1}) }}",
+  'format_nested': "{{ '{:{w}}'.format(1, w=10000000000) }}",
+  'format_precision': "{{ '{:.1000000000f}'.format(1.5) }}",
+  'format_many': "{{ ('{0}' * 90000).format('x' * 9000) }}",
+  'format_repr': NEST + PAIR + "{{ '{!r}'.format(ns.x) }}",
+  'format_item': NEST + PAIR + "{{ '{0[x]}'.format(ns) }}",
+  'percent_named': "{{ '%(a)1000000000d' % {'a': 1} }}",
+  'percent_named_many': "{{ ('%(a)s' * 90000) % {'a': 'x' * 9000} }}",
   'strftime': "{{ strftime_now('%1000000000Y') }}",
 }
 REFUSED_WHEN_COMPILED = {
@@ -151,6 +158,9 @@ def test_refused_when_compiled(name):
     '{{ self._TemplateReference__context }}{{ nothing.here }}',
     "{% include 'x' %}",
     '{{ dict.__subclasses__() }}{{ lipsum() }}',
+    "{{ '{0.__class__.__mro__}'.format('') }}",
+    "{{ '{0.__class__}'.format_map({'0': ''}) }}",
+    "{{ '{0.append}'.format(messages)(1) }}",
   ],
 )
 def test_nothing_of_python_is_in_reach(source):
@@ -167,6 +177,13 @@ def test_nothing_of_python_is_in_reach(source):
     ('{{ [1, 2] + [3] }}', '[1, 2, 3]'),
     ("{{ '%s-%.2f-%3d' % (x, 1.5, 7) }}", '<b>-1.50-  7'),
     ('{{ x * 2 }}{{ 2 ** 10 }}{{ 7 % 4 }}', '<b><b>10243'),
+    ("{{ '%(a)s%%%(b)03d' % {'a': x, 'b': 7, 'c': 1} }}", '<b>%007'),
+    ("{{ '%s-%d' | format(x, 3) }}{{ '%(a)r' | format(a=x) }}", "<b>-3'<b>'"),
+    ("{{ '{} {1[0]} {a!r:>6} {:{w}}|'.format(1, [x], a=x, w=3) }}"
+     .replace('{}', '{0}').replace('{:{w}}', '{0:{w}}'), "1 <b>  '<b>'   1|"),
+    ("{{ '{:08.3f} {:,} {:+d} {:^5}'.format(1.5, 1000, 3, x) }}",
+     '0001.500 1,000 +3  <b> '),
+    ("{{ '{a}{b}'.format_map({'a': [x], 'b': 2}) }}", "['<b>']2"),
     ("{{ {'a': [x]} | tojson }}", '{"a": ["<b>"]}'),
     ("{{ {'b': 1, 'a': 'é'} | tojson(indent=2, sort_keys=True) }}",
      '{\n  "a": "é",\n  "b": 1\n}'),
@@ -219,10 +236,10 @@ def test_raise_exception_says_what_the_template_says():
           '{% filter x %}a{% endfilter %}'],
 )  # fmt: skip
 def test_unknown_filters_fail_where_they_are_used(use):
-  source = '{% if no %}' + use + '{% endif %}b'
+  source = '{% for i in no %}' + use + '{% endfor %}b'
   assert render(source) == 'b'
   with pytest.raises(sandbox.TemplateError, match="'x'"):
-    render(source, no=True)
+    render(source, no=[1])
 
 
 def test_long_messages_are_cut():
