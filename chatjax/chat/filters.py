@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import functools
 import json
 import re
@@ -23,6 +24,9 @@ _PLAIN = """
 """
 # These take what they are given for text.
 _OF_TEXT = 'capitalize e escape lower safe title trim upper wordcount'
+# String methods that take a width.
+_PADDING = ('center', 'ljust', 'rjust', 'zfill')
+_TAB = 8
 _MAX_JSON_INDENT = 16
 # All but ASCII and the noncharacters that `marks` puts into user text.
 _NON_ASCII = re.compile('[^\x00-\x7f\ufdd0-\ufdef]')
@@ -71,7 +75,9 @@ def _of_text(name: str) -> Callable[..., Any]:
   return apply
 
 
-def pay_for_method(text: str, name: str, args: tuple) -> tuple:
+def pay_for_method(
+  text: str, name: str, args: tuple, kwargs: Mapping[str, Any]
+) -> tuple:
   """Pays for a string method; returns the arguments to call it with."""
   meter.charge(len(text))
   if name == 'join' and args:
@@ -80,6 +86,12 @@ def pay_for_method(text: str, name: str, args: tuple) -> tuple:
     return (parts, *args[1:])
   if name == 'replace':
     _charge_replace(text, *args)
+  elif name in _PADDING and args and isinstance(args[0], int):
+    meter.charge(max(args[0], 0))
+  elif name == 'expandtabs':
+    (size,) = args or (kwargs.get('tabsize', _TAB),)
+    if isinstance(size, int):
+      meter.charge(max(size, 0) * text.count('\t'))
   return args
 
 

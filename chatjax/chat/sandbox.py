@@ -35,10 +35,11 @@ _MAX_MESSAGE = 500
 _BUDGET = meter.Budget()
 
 _STR_METHODS = """
-  capitalize casefold count endswith find index isalnum isalpha isascii
-  isdecimal isdigit islower isnumeric isspace istitle isupper join lower
-  lstrip partition removeprefix removesuffix replace rfind rindex rpartition
-  rsplit rstrip split splitlines startswith strip swapcase title upper
+  capitalize casefold center count endswith expandtabs find index isalnum
+  isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable
+  isspace istitle isupper join ljust lower lstrip partition removeprefix
+  removesuffix replace rfind rindex rjust rpartition rsplit rstrip split
+  splitlines startswith strip swapcase title upper zfill
 """
 _METHODS = {
   str: frozenset(_STR_METHODS.split()),
@@ -174,7 +175,7 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
     if isinstance(owner, (_Environment, *_METHODS)):
       _check_method(owner, obj.__name__)
       if isinstance(owner, str):
-        args = filters.pay_for_method(owner, obj.__name__, args)
+        args = filters.pay_for_method(owner, obj.__name__, args, kwargs)
     elif not (isinstance(obj, _CALLABLES) or obj in _GLOBALS.values()):
       raise jinja2.exceptions.SecurityError(
         f'{type(obj).__name__} is not callable in a chat template'
