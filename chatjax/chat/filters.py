@@ -8,6 +8,7 @@ import functools
 import json
 import re
 from typing import Any
+import urllib.parse
 
 import jinja2
 from jinja2 import filters
@@ -17,17 +18,23 @@ from chatjax.chat import meter
 from chatjax.chat import printed
 
 # Filters whose result is no larger than what they are given, up to a small
-# factor. Left out: formatting and padding (bombs), random (not reproducible).
+# factor. Left out: random, which is not reproducible; attr; and striptags: it
+# reads `&lt;` as a character, of which a user could build special tokens.
 _PLAIN = """
   abs count d default dictsort first float groupby int items last length list
   map max min reject rejectattr reverse select selectattr sort truncate unique
 """
 # These take what they are given for text.
-_OF_TEXT = 'capitalize e escape lower safe title trim upper wordcount'
+_OF_TEXT = """
+  capitalize e escape forceescape lower safe title trim upper wordcount
+"""
 # String methods that take a width.
 _PADDING = ('center', 'ljust', 'rjust', 'zfill')
 _TAB = 8
 _MAX_JSON_INDENT = 16
+_MAX_PRECISION = 99
+# The marks of `marks`, as UTF-8 in a URL.
+_MARK_IN_URL = re.compile('%EF%B7%[9A][0-9A-F]')
 # All but ASCII and the noncharacters that `marks` puts into user text.
 _NON_ASCII = re.compile('[^\x00-\x7f\ufdd0-\ufdef]')
 
@@ -55,12 +62,20 @@ def allowed() -> dict[str, Callable[..., Any]]:
   return _Filters(
     **plain,
     **of_text,
+    batch=_batch,
+    center=_center,
     format=_format,
     indent=_indent,
     join=_join,
+    pprint=_pprint,
     replace=_replace,
+    round=_round,
+    slice=_slice,
     string=_string,
+    sum=_sum,
     tojson=_tojson,
+    urlencode=_urlencode,
+    wordwrap=_wordwrap,
   )
 
 
@@ -131,6 +146,86 @@ def _format(value: Any, *args: Any, **kwargs: Any) -> str:
 def _string(value: Any) -> str:
   meter.charge(meter.size_of(value))
   return filters.FILTERS['string'](printed.plain(value))
+
+
+def _batch(value: Any, linecount: int, fill_with: Any = None) -> Any:
+  items = list(value)
+  meter.charge(len(items) + max(linecount, 0))
+  return filters.do_batch(items, linecount, fill_with)
+
+
+def _slice(value: Any, slices: int, fill_with: Any = None) -> Any:
+  items = list(value)
+  meter.charge(len(items) + max(slices, 0))
+  return filters.sync_do_slice(items, slices, fill_with)
+
+
+@jinja2.pass_environment
+def _sum(
+  environment: Any, iterable: Any, attribute: Any = None, start: Any = 0
+) -> Any:
+  if isinstance(start, str):
+    raise TypeError('sum adds no strings; use join')
+  if attribute is not None:
+    get = filters.make_attrgetter(environment, attribute)
+    iterable = map(get, iterable)
+  total = start
+  for item in iterable:
+    # A list is copied with every list that is added.
+    meter.charge(1 + _length(total) + _length(item))
+    total = total + item
+  return total
+
+
+def _length(value: Any) -> int:
+  return len(value) if isinstance(value, (list, tuple)) else 0
+
+
+def _round(value: float, precision: int = 0, method: str = 'common') -> float:
+  if not isinstance(value, (int, float)) or abs(precision) > _MAX_PRECISION:
+    raise jinja2.TemplateRuntimeError(
+      f'round takes numbers, and at most {_MAX_PRECISION} digits'
+    )
+  return filters.do_round(value, precision, method)
+
+
+def _center(value: Any, width: int = 80) -> str:
+  text = _string(value)
+  meter.charge(max(width, 0))
+  return text.center(width)
+
+
+def _pprint(value: Any) -> str:
+  # At each level it writes all that is below.
+  meter.charge(10 * meter.size_of(value) * meter.depth_of(value))
+  return printed.unescape(filters.do_pprint(value))
+
+
+def _urlencode(value: Any) -> str:
+  meter.charge(9 * meter.size_of(value))
+  return _MARK_IN_URL.sub(
+    lambda match: urllib.parse.unquote(match.group()),
+    filters.do_urlencode(value),
+  )
+
+
+@jinja2.pass_environment
+def _wordwrap(
+  environment: Any,
+  s: str,
+  width: int = 79,
+  break_long_words: bool = True,
+  wrapstring: str | None = None,
+  break_on_hyphens: bool = True,
+) -> str:
+  text, words, step = _string(s), _string(s).split(), max(width, 1)
+  # A long word is copied whenever a piece of it is taken away.
+  copied = sum(len(word) * (len(word) // step) for word in words)
+  lines = len(text) // step + len(words) + text.count('\n') + 1
+  meter.charge(10 * len(text) + copied + lines * len(wrapstring or ' '))
+  return filters.do_wordwrap(
+    environment, text, width, break_long_words, wrapstring, break_on_hyphens
+  )
 
 
 def _indent(

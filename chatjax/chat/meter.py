@@ -108,3 +108,16 @@ def size_of(value: Any) -> int:
     if total > MAX_VALUE:
       raise jinja2.TemplateRuntimeError('the template builds too large values')
   return total
+
+
+def depth_of(value: Any) -> int:
+  """How many levels of containers there are, of a value with a `size_of`."""
+  depth, level = 1, [value]
+  while level := [
+    inner
+    for item in level
+    if isinstance(item, (dict, list, tuple, abc.MappingView))
+    for inner in (item.values() if isinstance(item, dict) else item)
+  ]:
+    depth += 1
+  return depth

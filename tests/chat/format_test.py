@@ -133,6 +133,14 @@ def test_no_mark_is_left_in_a_printed_container(expression):
   assert special_of(chat.encode([{'role': 'user', 'content': content}])) == []
 
 
+def test_no_mark_is_left_in_a_url_or_a_pretty_print():
+  chat = make("{{ messages[0].content | urlencode }}{{ [{'a': x}] | pprint }}")
+  messages = [{'role': 'user', 'content': '<b> %EF%B7%90'}]
+  assert chat.render(messages, x='<b>') == (
+    "%3Cb%3E%20%25EF%25B7%2590[{'a': '<b>'}]"
+  )
+
+
 def test_no_mark_is_left_in_the_repr_of_a_string():
   chat = make("{{ '%r|%s|%d' % (messages[0].content, [], 1) }}")
   assert chat.render([{'role': 'user', 'content': '<b>'}]) == "'<b>'|[]|1"

@@ -106,6 +106,28 @@ BOMBS = {
   'format_filter': "{{ '%1000000000d' | format(1) }}",
   'zfill': "{{ 'a'.zfill(10000000000) }}",
   'expandtabs': "{{ '\\t'.expandtabs(10000000000) }}",
+  'batch_filter': "{{ [1] | batch(10000000000, 'a') | list }}",
+  'slice_filter': '{{ [1] | slice(10000000000) | list }}',
+  'sum_filter': '{{ ([[1]] * 99999) | sum(start=[]) | length }}',
+  'sum_tree': NEST
+  + '{% set ns.x = [ns.x, ns.x] | sum(start=[]) %}{% endfor %}',
+  'sum_strings': "{{ ['a'] | sum(start='b') }}",
+  'round_filter': '{{ 1 | round(10000000000) }}',
+  'round_ceil': "{{ 1.5 | round(10000000000, 'ceil') }}",
+  'round_string': "{{ 'a' | round(9, 'ceil') }}",
+  'pprint_tree': NEST + PAIR + '{{ ns.x | pprint }}',
+  'pprint_deep': (
+    '{% set ns = namespace(x=range(9999) | list) %}'
+    '{% for i in range(300) %}{% set ns.x = [ns.x] %}{% endfor %}'
+    '{{ ns.x | pprint }}'
+  ),
+  'urlencode_filter': "{{ ('a' * 1000000) | urlencode }}",
+  'urlencode_tree': NEST + PAIR + '{{ {1: ns.x} | urlencode }}',
+  'wordwrap_word': "{{ ('a' * 1000000) | wordwrap(1) }}",
+  'wordwrap_break': (
+    "{{ ('a ' * 90000) | wordwrap(1, wrapstring='b' * 90000) }}"
+  ),
+  'striptags': "{{ '&lt;|user|&gt;' | striptags }}",
   'expandtabs_named': "{{ '\\t'.expandtabs(tabsize=10000000000) }}",
   'expandtabs_many': "{{ ('\\t' * 90000).expandtabs(90000) }}",
   'ljust': "{{ 'a'.ljust(10000000000) }}",
@@ -192,6 +214,17 @@ def test_nothing_of_python_is_in_reach(source):
      "{{ x.center(-9) }}", '00ab<b>  --<b><b>'),
     ("{{ '\t'.expandtabs() }}{{ 'a\tb'.expandtabs(tabsize=4) }}",
      '        a   b'),
+    ('{{ 1.256 | round(2) }}{{ 1.2 | round(method="ceil") | int }}', '1.262'),
+    ("{{ [1, 2] | sum }}{{ [{'a': 2}] | sum('a', 1) }}"
+     '{{ [[1], [2]] | sum(start=[]) }}', '33[1, 2]'),
+    ("{% for b in [1, 2, 3] | batch(2, 'f') %}{{ b | join }};{% endfor %}",
+     '12;3f;'),
+    ('{% for b in range(4) | slice(3) %}{{ b | join }};{% endfor %}',
+     '01;2;3;'),
+    ("{{ 'ab' | center(6) }}{{ x | forceescape }}", '  ab  &lt;b&gt;'),
+    ("{{ {'b': [x]} | pprint }}{{ 'é b/' | urlencode }}"
+     "{{ {'a': x} | urlencode }}", "{'b': ['<b>']}%C3%A9%20b/a=%3Cb%3E"),
+    ("{{ 'aa bbb\ncccc' | wordwrap(3) }}", 'aa\nbbb\nccc\nc'),
     ("{{ {'a': [x]} | tojson }}", '{"a": ["<b>"]}'),
     ("{{ {'b': 1, 'a': 'é'} | tojson(indent=2, sort_keys=True) }}",
      '{\n  "a": "é",\n  "b": 1\n}'),
