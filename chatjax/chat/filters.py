@@ -239,12 +239,13 @@ def _indent(
 def _tojson(
   value: Any,
   ensure_ascii: bool = False,
-  indent: int | None = None,
+  indent: int | str | None = None,
   separators: tuple[str, str] | None = None,
   sort_keys: bool = False,
 ) -> str:
   """JSON without Jinja's HTML escapes, as chat templates expect it."""
-  if isinstance(indent, str) or (indent or 0) > _MAX_JSON_INDENT:
+  width = len(indent) if isinstance(indent, str) else indent or 0
+  if width > _MAX_JSON_INDENT:
     raise jinja2.TemplateRuntimeError(
       f'tojson indents by at most {_MAX_JSON_INDENT}'
     )

@@ -47,6 +47,7 @@ _METHODS = {
   list: frozenset({'copy', 'count', 'index'}),
   tuple: frozenset({'count', 'index'}),
   runtime.LoopContext: frozenset({'changed', 'cycle'}),
+  utils.Cycler: frozenset({'next', 'reset'}),
 }
 _CALLABLES = (
   formatting.Format,
@@ -54,6 +55,7 @@ _CALLABLES = (
   runtime.LoopContext,
   runtime.Macro,
   runtime.Undefined,  # raises the error that says what is undefined
+  utils.Joiner,
 )
 
 # What a template does wrong with the values it is given shows as these.
@@ -208,7 +210,7 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
     return runtime.str_join(map(printed.plain, values))
 
   def chatjax_built(self, value: Any) -> Any:
-    """A list, tuple or dict that the template has spelled out."""
+    """A list, tuple or dict that the template has made."""
     meter.charge(meter.size_of(value))
     return value
 
@@ -248,11 +250,9 @@ class _Rewriter(visitor.NodeTransformer):
   visit_Tuple = visit_Dict = visit_List
 
   def visit_Name(self, node):  # noqa: N802
-    # All arguments of a macro as one tuple: a list that nobody spelled out.
-    if node.name in ('varargs', 'kwargs'):
-      raise jinja2.TemplateSyntaxError(
-        f'{node.name} is not available in a chat template', node.lineno
-      )
+    # The arguments of a macro, as a tuple or dict that nobody spelled out.
+    if node.name in ('varargs', 'kwargs') and node.ctx == 'load':
+      return _hook('chatjax_built', [node], node.lineno)
     return node
 
   def _with_tick(self, node):
@@ -335,7 +335,9 @@ def _range(*args: int) -> range:
 
 _GLOBALS = builtin_types.MappingProxyType(
   {
+    'cycler': utils.Cycler,
     'dict': _dict,
+    'joiner': utils.Joiner,
     'namespace': utils.Namespace,
     'raise_exception': _raise_exception,
     'range': _range,

@@ -96,6 +96,20 @@ BOMBS = {
   'join_method': "{{ ('b' * 4000000).join(['a'] * 99999) }}",
   'indent_filter': "{{ 'a\\nb' | indent(10000000000) }}",
   'json_indent': '{{ [1] | tojson(indent=10000000000) }}',
+  'json_indent_string': "{{ [1] | tojson(indent=' ' * 1000000) }}",
+  'varargs': (
+    '{% set ns = namespace(x=[1]) %}'
+    '{% macro f() %}{% set ns.x = varargs %}{% endmacro %}'
+    '{% for i in range(60) %}{{ f(ns.x, ns.x) }}{% endfor %}'
+  ),
+  'kwargs': (
+    '{% set ns = namespace(x=[1]) %}'
+    '{% macro f() %}{% set ns.x = kwargs %}{% endmacro %}'
+    '{% for i in range(60) %}{{ f(a=ns.x, b=ns.x) }}{% endfor %}'
+  ),
+  'cycler': (
+    NEST + '{% set ns.x = cycler(ns.x, ns.x).items %}{% endfor %}{{ ns.x }}'
+  ),
   'json_deep_indent': (
     '{% set ns = namespace(x=range(9999) | list) %}'
     '{% for i in range(300) %}{% set ns.x = [ns.x] %}{% endfor %}'
@@ -145,8 +159,6 @@ BOMBS = {
   'strftime': "{{ strftime_now('%1000000000Y') }}",
 }
 REFUSED_WHEN_COMPILED = {
-  'varargs': '{% macro f() %}{{ varargs }}{% endmacro %}',
-  'kwargs': '{% macro f() %}{{ kwargs }}{% endmacro %}',
   'size': 'a' * ((1 << 20) + 1),
   'syntax': '{% if %}',
   'parentheses': '{{ ' + '(' * 5000 + ')' * 5000 + ' }}',
@@ -225,6 +237,15 @@ def test_nothing_of_python_is_in_reach(source):
     ("{{ {'b': [x]} | pprint }}{{ 'é b/' | urlencode }}"
      "{{ {'a': x} | urlencode }}", "{'b': ['<b>']}%C3%A9%20b/a=%3Cb%3E"),
     ("{{ 'aa bbb\ncccc' | wordwrap(3) }}", 'aa\nbbb\nccc\nc'),
+    ("{% set j = joiner(x) %}{% for i in [1, 2] %}{{ j() }}{{ i }}"
+     '{% endfor %}', '1<b>2'),
+    ("{% set c = cycler('a', x) %}{{ c.next() }}{{ c.next() }}"
+     '{{ c.current }}{{ c.next() }}{{ c.reset() or c.next() }}', 'a<b>aaa'),
+    ('{% macro f(y) %}{{ y }}{{ varargs }}{{ kwargs }}{{ varargs is defined }}'
+     '{% endmacro %}{{ f(1, x, z=2) }}', "1('<b>',){'z': 2}True"),
+    ('{% macro f() %}{{ varargs | join }}{% endmacro %}'
+     '{% macro g() %}{{ f(*varargs) }}{% endmacro %}{{ g(1, x) }}', '1<b>'),
+    ("{{ [1] | tojson(indent='\t') }}", '[\n\t1\n]'),
     ("{{ {'a': [x]} | tojson }}", '{"a": ["<b>"]}'),
     ("{{ {'b': 1, 'a': 'é'} | tojson(indent=2, sort_keys=True) }}",
      '{\n  "a": "é",\n  "b": 1\n}'),
