@@ -45,8 +45,9 @@ class ChatFormat:
   Special tokens in a prompt are the template's: what users write is encoded
   as ordinary text, even where it spells a special token. Only the tags of a
   thought that an assistant's content begins with are left to a template that
-  looks for them. Otherwise the ids
-  are those of `apply_chat_template` in `transformers`.
+  looks for them. Otherwise the ids are those of `apply_chat_template` in
+  `transformers`, but for BOS: where the tokenizer puts it before every text, a
+  prompt has it exactly once, however often the template writes it.
 
   Attributes:
     template_source: the Jinja source.
