@@ -108,6 +108,10 @@ def only(*tools, mode='required'):
   return {'type': 'allowed_tools', 'allowed_tools': allowed}
 
 
+def other(tool, **fields):
+  return {**tool, 'function': {**tool['function'], **fields}}
+
+
 def old(*names, choice=None, **fields):
   functions = [{'name': n, 'parameters': constant(1), **fields} for n in names]
   choice = choice or {'name': names[0]}
@@ -295,6 +299,15 @@ CASES = {
   'tool_choice.allowed_tools.tools[].function.name': (
     'calls', must(F, G, choice=only(named('function', 'g'))),
     must(F, G, choice=only(named('function', 'f'))), [('f', ONE)]),
+  'tool_choice.allowed_tools.tools[].function.description': (
+    'status', must(F, choice=only(F)),
+    must(F, choice=only(other(F, description='Odd.'))), 400),
+  'tool_choice.allowed_tools.tools[].function.parameters': (
+    'status', must(F, choice=only(F)),
+    must(F, choice=only(other(F, parameters={}))), 400),
+  'tool_choice.allowed_tools.tools[].function.strict': (
+    'status', must(F, choice=only(F)),
+    must(F, choice=only(other(F, strict=True))), 400),
   'tool_choice.allowed_tools.tools[].custom': (
     'calls', must(F, grammar('x'), choice=only(named('function', 'f'))),
     must(F, grammar('x'), choice=only(named('custom', 'c'))), [('c', 'x')]),
