@@ -146,7 +146,7 @@ class ChatFormat:
     marker = self._marker([list(messages), tools, dict(kwargs)])
     shown = [self._mark_message(message, marker) for message in messages]
     if continue_final_message:
-      content = shown[-1]['content']
+      content = shown[-1]['content'] or ''
       # A template that trims takes the space; the mark in front of it stays.
       shown[-1]['content'] = f'{content}{marker.end} '
     try:
