@@ -18,8 +18,11 @@ from chatjax import types
 from chatjax.chat import scoring
 from chatjax.chat import session as session_lib
 from chatjax.chat import settings as settings_lib
+from chatjax.protocol import python_body
+from chatjax.protocol import request as request_lib
 
-_WHOLE = 'top_k', 'min_tokens', 'seed'
+# Settings are those of a chat, and are checked as such.
+_CHAT = {'model': '-', 'messages': [{'role': 'user', 'content': '-'}]}
 _ALONE = 'logit_bias', 'allowed_token_ids'
 
 
@@ -92,11 +95,6 @@ def _check_names(params: Mapping[str, Any]) -> None:
         f'{name} is no setting of a draw; there are {", ".join(allowed)}.',
         param=name,
       )
-  if params.get('seed') is None:
-    raise types.RequestError(
-      'There is no seed: give that of the answer, which names its noise.',
-      param='seed',
-    )
 
 
 def _forced(
@@ -106,16 +104,16 @@ def _forced(
   setting: Mapping[str, Any],
   choice: int,
 ) -> types.TokenRequest:
-  fields = {
-    name: (int if name in _WHOLE else float)(value)
-    if name in settings_lib.NUMBERS
-    else value
-    for name, value in setting.items()
-    if value is not None
-  }
-  seed = fields.pop('seed')
-  sampling = types.SamplingParams(**fields)
-  request = scoring.forced(prompt_ids, token_ids, sampling=sampling, seed=seed)
+  asked = request_lib.parse(python_body.plain({**_CHAT, **setting})).request
+  if asked.seed is None:
+    raise types.RequestError(
+      'There is no seed: give that of the answer, which names its noise.',
+      param='seed',
+    )
+  sampling = asked.sampling
+  request = scoring.forced(
+    prompt_ids, token_ids, sampling=sampling, seed=asked.seed
+  )
   stop_ids = frozenset()
   if sampling.min_tokens:
     stop_ids = _stop_ids(session, token_ids)

@@ -9,6 +9,7 @@ for bit, whatever it was drawn with.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -81,13 +82,15 @@ def score(
   """
   for prompt_ids, token_ids in pairs:
     check(session, prompt_ids, token_ids)
-  if not 0 <= top_logprobs <= types.MAX_TOP_LOGPROBS:
+  is_whole = isinstance(top_logprobs, numbers.Integral)
+  if not is_whole or not 0 <= top_logprobs <= types.MAX_TOP_LOGPROBS:
     raise types.RequestError(
-      f'top_logprobs is {top_logprobs}; ask for 0 to {types.MAX_TOP_LOGPROBS}.',
+      f'top_logprobs is {top_logprobs!r}; ask for a whole number, 0 to'
+      f' {types.MAX_TOP_LOGPROBS}.',
       param='top_logprobs',
     )
   sampling = types.SamplingParams(
-    temperature=0.0, logprobs=True, top_logprobs=top_logprobs
+    temperature=0.0, logprobs=True, top_logprobs=int(top_logprobs)
   )
   asked = [
     forced(prompt_ids, token_ids, sampling=sampling)
@@ -102,7 +105,7 @@ def ids_of_text(
   """The token ids of a prompt that is a text or ids; None for messages."""
   if isinstance(prompt, str):
     return tuple(session.text_ids(prompt, has_start=True))
-  ids = _plain(prompt)
+  ids = _plain(prompt, 'prompt')
   if ids and not all(isinstance(one, numbers.Integral) for one in ids):
     return None
   return tuple(map(int, ids))
@@ -114,7 +117,7 @@ def completion_ids(
   """The token ids of a completion: of a text, as what follows a prompt."""
   if isinstance(completion, str):
     return tuple(session.tokenizer.encode_later(completion))
-  ids = _plain(completion)
+  ids = _plain(completion, 'completion')
   if not all(isinstance(one, numbers.Integral) for one in ids):
     raise types.RequestError(
       'The completion must be a text or token ids.', param='completion'
@@ -122,10 +125,15 @@ def completion_ids(
   return tuple(map(int, ids))
 
 
-def _plain(values: Sequence[Any]) -> list[Any]:
+def _plain(values: Sequence[Any], param: str) -> list[Any]:
   # Scalars of a jax array are no numbers for Python.
-  is_array = isinstance(values, np.ndarray | jax.Array)
-  return np.asarray(values).tolist() if is_array else list(values)
+  if isinstance(values, np.ndarray | jax.Array):
+    values = np.asarray(values).tolist()
+  if not isinstance(values, Iterable):
+    raise types.RequestError(
+      f'The {param} is {values!r}; give a text or token ids.', param=param
+    )
+  return list(values)
 
 
 def check(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import numpy as np
 
 from chatjax import types
@@ -35,10 +37,14 @@ def check(
     )  # fmt: skip
   sampler.host_params(request.sampling)
   processors.bias_row(request.sampling.logit_bias, vocab_size)
-  _check_number('n', request.n, 1, 2**31)
-  _check_number('choice', request.first_choice, 0, 2**31 - request.n)
-  _check_number('seed', request.seed, types.MIN_SEED, types.MAX_SEED)
-  _check_number('priority', request.priority, -MAX_PRIORITY, MAX_PRIORITY)
+  _check_allowed(request.sampling.allowed_token_ids, vocab_size)
+  _check_whole('n', request.n, 1, 2**31)
+  _check_whole('choice', request.first_choice, 0, 2**31 - request.n)
+  _check_whole('seed', request.seed, types.MIN_SEED, types.MAX_SEED)
+  _check_whole('priority', request.priority, -MAX_PRIORITY, MAX_PRIORITY)
+  _check_whole(
+    'top_logprobs', request.sampling.top_logprobs, 0, types.MAX_TOP_LOGPROBS
+  )
   if request.timeout_s is not None:
     _check_number('timeout_s', request.timeout_s, 0, float('inf'))
   _check_ids('Stop', request.stop_ids, vocab_size, 'stop_token_ids')
@@ -56,6 +62,23 @@ def _check_ids(what, ids, vocab_size, param):
     raise types.RequestError(
       f'{what} token ids must be in 0..{vocab_size - 1}.', param=param
     )
+
+
+def _check_allowed(ids, vocab_size):
+  if ids is None:
+    return
+  if not ids or any(type(token_id) is not int for token_id in ids):
+    raise types.RequestError(
+      'Allowed token ids must be whole numbers, one at least.',
+      param='allowed_token_ids',
+    )
+  _check_ids('Allowed', ids, vocab_size, 'allowed_token_ids')
+
+
+def _check_whole(name, value, low, high):
+  if not isinstance(value, numbers.Integral):
+    raise types.RequestError(f'{name}={value!r} is not whole.', param=name)
+  _check_number(name, value, low, high)
 
 
 def _check_number(name, value, low, high):

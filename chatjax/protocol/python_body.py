@@ -8,6 +8,8 @@ from typing import Any
 
 import pydantic
 
+from chatjax import types
+
 
 def plain(value: Any) -> Any:
   """Tuples, pydantic objects and foreign numbers in their plain form.
@@ -15,13 +17,23 @@ def plain(value: Any) -> Any:
   Message objects of clients are pydantic models; numpy registers its scalars
   with `numbers`, and its bool is none of them. Anything else stays as it is,
   for the validation to judge.
+
+  Raises:
+    types.RequestError: it holds itself, or is nested beyond all measure.
   """
+  try:
+    return _plain(value)
+  except RecursionError:
+    raise types.RequestError('The request is nested too deep.') from None
+
+
+def _plain(value: Any) -> Any:
   if isinstance(value, pydantic.BaseModel):
     value = value.model_dump()
   if isinstance(value, Mapping):
-    return {key: plain(item) for key, item in value.items()}
+    return {key: _plain(item) for key, item in value.items()}
   if isinstance(value, (list, tuple)):
-    return [plain(item) for item in value]
+    return [_plain(item) for item in value]
   if isinstance(value, bool):
     return value
   if isinstance(value, numbers.Integral):

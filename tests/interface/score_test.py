@@ -147,6 +147,8 @@ def test_a_stop_token_in_the_middle_ends_nothing(model):
     ([-1], 'a', 'prompt', 'names the token -1'),
     ('a', 'b' * 200, 'completion', '202 tokens long together'),
     ('a', [0.5], 'completion', 'a text or token ids'),
+    ('a', None, 'completion', 'a text or token ids'),
+    (None, 'a', 'prompt', 'a text or token ids'),
   ],
 )
 def test_what_does_not_fit_is_refused(model, prompt, completion, param, words):
@@ -155,6 +157,7 @@ def test_what_does_not_fit_is_refused(model, prompt, completion, param, words):
   assert caught.value.param == param
 
 
-def test_too_many_alternatives_are_refused(model):
+@pytest.mark.parametrize('count', [21, -1, 1.5, 'x'])
+def test_too_many_alternatives_are_refused(model, count):
   with pytest.raises(types.RequestError, match='0 to 20'):
-    model.score('a', 'b', top_logprobs=21)
+    model.score('a', 'b', top_logprobs=count)

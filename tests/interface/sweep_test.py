@@ -118,7 +118,7 @@ def drawn(model):
 def test_the_settings_of_an_answer_give_the_answer(model, drawn, choice):
   told = model.counterfactuals(
       MESSAGES, drawn[choice], seed=7, choice=choice, top_p=0.95,
-      temperature=[1.2, 0.1, 3.0], presence_penalty=0.5, frequency_penalty=0.5,
+      temperature=[1.2, 0.1, 2.0], presence_penalty=0.5, frequency_penalty=0.5,
   )  # fmt: skip
   assert told.token_ids.shape == (3, 24) == told.tokens.shape
   assert told.token_ids[0].tolist() == drawn[choice]
@@ -172,13 +172,24 @@ def test_min_tokens_holds_the_end_back(model):
     ({'seed': 1, 'stop': 'x'}, 'stop'),
     ({'seed': 1, 'top_p': 2.0}, 'top_p'),
     ({'seed': 1, 'choice': -1}, 'choice'),
+    ({'seed': 1, 'choice': 1.5}, 'choice'),
     ({'seed': 2**70}, 'seed'),
+    ({'seed': [1, None]}, 'seed'),
+    ({'seed': 1.5}, 'seed'),
+    ({'seed': 1, 'top_k': 2.7}, 'top_k'),
+    ({'seed': 1, 'temperature': 'abc'}, 'temperature'),
+    ({'seed': 1, 'temperature': [[1], [1, 2]]}, 'temperature'),
+    ({'seed': 1, 'logit_bias': [1, 2]}, 'logit_bias'),
+    ({'seed': 1, 'allowed_token_ids': []}, 'allowed_token_ids'),
+    ({'seed': 1, 'allowed_token_ids': 'ab'}, 'allowed_token_ids'),
+    ({'seed': 1, 'allowed_token_ids': [10**6]}, 'allowed_token_ids'),
   ],
 )
 def test_settings_without_a_meaning_are_refused(model, params, param):
   with pytest.raises(types.RequestError) as caught:
     model.counterfactuals('a', 'b', **params)
   assert caught.value.param == param
+  assert model.counterfactuals('a', 'b', seed=1).token_ids.shape == (1,)
 
 
 def test_models_and_prompts_share_their_noise(model):

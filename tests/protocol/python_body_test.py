@@ -89,6 +89,13 @@ def test_answers_with_calls_can_be_sent_back():
     ]
 
 
+def test_what_holds_itself_is_refused():
+  messages = []
+  messages.append({'role': 'user', 'content': messages})
+  with pytest.raises(types.RequestError, match='too deep'):
+    parse(messages=messages)
+
+
 def test_nothing_else_is_made_to_fit():
   for fields, param in (
     ({'n': np.bool_(True)}, 'n'),
