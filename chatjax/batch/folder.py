@@ -8,7 +8,7 @@ work/            until then, shared by all workers
   leases/        who works on what
   parts/         RANGE.GENERATION.part: records as they are made
   done/          RANGE.RESULTS.ERRORS.part: all records of a range, in order
-  kept/          what an earlier run of other requests has left
+  kept/ORIGIN/   what earlier runs of other requests have left
 """
 
 from __future__ import annotations
@@ -241,21 +241,31 @@ class Folder:
       for name, told in manifest.results.items()
     )
 
-  def start_over(self, requests: pathlib.Path, *, keeps: bool) -> None:
+  def kept_of(self, origin: str) -> pathlib.Path:
+    """Where answers of earlier runs are that count for a run of this origin."""
+    return self.kept / origin
+
+  def start_over(
+    self, requests: pathlib.Path, *, kept: pathlib.Path | None
+  ) -> None:
     """Gives up a run; the manifest last, since it says that there was one.
+
+    What is set aside stays there until a run is complete: if this is killed on
+    the way, nothing else tells of it.
 
     Args:
       requests: the file that is next. It may be that of the folder.
-      keeps: sets its answers aside for `kept.Kept`.
+      kept: where its answers are set aside for `kept.Kept`; None is nowhere.
     """
-    self.kept.mkdir(exist_ok=True)
+    if kept is not None:
+      manifest_lib.make_folder(kept)
     old = [*self._parts.iterdir(), *self._done.iterdir()]
     for path in (self.root / final.RESULTS, self.root / final.ERRORS, *old):
-      if keeps and path.exists() and path.name != final.ERRORS:
-        os.replace(path, self.kept / f'{uuid.uuid4().hex}{path.suffix}')
+      if kept is not None and path.exists() and path.name != final.ERRORS:
+        os.replace(path, kept / f'{uuid.uuid4().hex}{path.suffix}')
       path.unlink(missing_ok=True)
-    if not keeps:
-      shutil.rmtree(self.kept)
+    if kept is not None:
+      manifest_lib.sync_folder(kept)
     if not self.has_copy_of(requests):
       self.requests.unlink(missing_ok=True)
     (self.root / manifest_lib.NAME).unlink(missing_ok=True)

@@ -34,6 +34,7 @@ _POLL_S = 0.2
 _INPUT = 'requests.jsonl'
 # Runs that differ only there have the same answers to the same requests.
 _MOVES_NO_ANSWER = ('inputs.', 'settings.limits', 'settings.range_lines')
+_ORIGIN_DIGITS = 32
 _SHOWN = 5  # differences in one sentence
 
 
@@ -116,7 +117,9 @@ def run(
         range_lines=manifest.settings['range_lines'],
       ) as source,
       concurrent.futures.ThreadPoolExecutor(_PARSERS) as pool,
-      contextlib.closing(kept_lib.Kept(folder.kept)) as kept,
+      contextlib.closing(
+        kept_lib.Kept(folder.kept_of(_origin(manifest)))
+      ) as kept,
     ):  # fmt: skip
       worker = worker_lib.Worker(
         answer_lib.Asker(
@@ -283,15 +286,15 @@ def _identify(
       raise _other_run(folder, differs)
     if differs or (settings.force and not folder.is_sound(found)):
       _check_alone(leases, folder, settings.shard)
-      has_same_answers = all(
-        one.startswith(_MOVES_NO_ANSWER) for one in differs
-      )
-      folder.start_over(path, keeps=has_same_answers and folder.is_sound(found))
+      # Before anything is moved: later it does not look sound.
+      keeps = _has_answers_for(mine, found) and folder.is_sound(found)
+      kept = folder.kept_of(_origin(found)) if keeps else None
+      folder.start_over(path, kept=kept)
       found = None
   elif settings.force and not folder.has_copy_of(path):
     # A run that was killed before its manifest was made.
     _check_alone(leases, folder, settings.shard)
-    folder.start_over(path, keeps=False)
+    folder.start_over(path, kept=None)
   if found is not None and found.is_complete:
     return found
   folder.adopt(path)
@@ -302,6 +305,32 @@ def _identify(
   if differs := found.differences(mine):  # another worker's, made meanwhile
     raise _other_run(folder, differs)
   return found
+
+
+def _has_answers_for(
+  mine: manifest_lib.Manifest, found: manifest_lib.Manifest
+) -> bool:
+  """Whether equal requests have equal answers in two runs."""
+  return all(
+    one.startswith(_MOVES_NO_ANSWER) for one in found.differences(mine)
+  )
+
+
+def _origin(manifest: manifest_lib.Manifest) -> str:
+  """Names all runs whose answers to the same requests are the same."""
+  left_out = {name.removeprefix('settings.') for name in _MOVES_NO_ANSWER}
+  told = {
+    'kind': manifest.kind,
+    'model': manifest.model,
+    'fingerprint': manifest.fingerprint,
+    'code': dict(manifest.code),
+    'settings': {
+      name: value
+      for name, value in manifest.settings.items()
+      if name not in left_out
+    },
+  }
+  return manifest_lib.digest(told)[:_ORIGIN_DIGITS]
 
 
 def _check_alone(

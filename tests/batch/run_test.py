@@ -1,5 +1,6 @@
 """Batches in this process: every kind of line, of folder and of failure."""
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -287,6 +288,85 @@ def test_answers_to_the_same_requests_are_kept(
   assert done.counts['total'] == 70
   assert runs.made(output) == runs.made(tmp_path / 'whole')
   assert not (output / 'work').exists()
+
+
+class Killed(BaseException):
+  """At a step that a test counts."""
+
+
+def kill_at(patch, steps, number):
+  """The process ends before one of its steps (owner, name), by number."""
+  count = [0]
+
+  def counted(real):
+    def call(*args, **kwargs):
+      count[0] += 1
+      if count[0] == number:
+        raise Killed
+      return real(*args, **kwargs)
+
+    return call
+
+  for owner, name in steps:
+    patch.setattr(owner, name, counted(getattr(owner, name)))
+
+
+@pytest.mark.parametrize('is_complete', [False, True])
+def test_a_kill_while_a_folder_gets_other_requests_loses_nothing(
+  session, tmp_path, monkeypatch, is_complete
+):
+  lines = [runs.line(f'r{i}') for i in range(40)]
+  path = runs.write(tmp_path / 'in.jsonl', lines)
+  more = runs.write(tmp_path / 'more.jsonl', [*lines, runs.line('new')])
+  run(session, more, tmp_path / 'whole')
+  steps = (
+    (os, 'replace'), (os, 'unlink'), (os, 'link'), (os, 'fsync'),
+    (manifest_lib, 'copy_durably'), (leases_lib, 'create_once'),
+    (folder_lib.Folder, 'has_copy_of'), (folder_lib.Folder, 'adopt'),
+    (worker_lib.Worker, 'run'),
+  )  # fmt: skip
+  for number in range(1, 200):
+    output = tmp_path / f'out-{number}'
+    if is_complete:
+      run(session, path, output)
+    else:
+      stopped(session, path, output, monkeypatch)
+    with monkeypatch.context() as patch:
+      # What a lease does of it would be counted on another thread.
+      patch.setattr(leases_lib, '_BEATS', 1e-6)
+      kill_at(patch, steps, number)
+      with contextlib.suppress(Killed, types.ChatjaxError):
+        run(session, more, output, force=True)
+    is_started = (output / 'manifest.json').exists() and manifest_lib.read(
+      output
+    ).inputs == manifest_lib.read(tmp_path / 'whole').inputs
+    num_asked = len(session.engine.requests)
+    run(session, more, output, force=True)
+    assert len(session.engine.requests) - num_asked <= 1, number
+    assert runs.made(output) == runs.made(tmp_path / 'whole')
+    if is_started:
+      break
+  assert is_started
+  assert number > 5
+
+
+def test_what_another_version_has_left_is_not_taken(
+  session, tmp_path, monkeypatch
+):
+  """A run with --force is ended, and the next one is of other code."""
+  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(40))
+  more = runs.write(tmp_path / 'more.jsonl', runs.mixed(41))
+  output = tmp_path / 'out'
+  run(session, path, output)
+  with monkeypatch.context() as patch:
+    kill_at(patch, [(worker_lib.Worker, 'run')], 1)
+    with pytest.raises(Killed):
+      run(session, more, output, force=True)
+  run(session, more, tmp_path / 'whole')
+  num_asked = len(session.engine.requests)
+  monkeypatch.setattr(manifest_lib, 'code_digest', lambda: 'another')
+  run(session, more, output, force=True)
+  assert len(session.engine.requests) - num_asked > 30
 
 
 @pytest.mark.parametrize('force', [False, True])
