@@ -175,6 +175,15 @@ class Folder:
     """The finished ranges, by index."""
     return {index: _told(names[0]) for index, names in self._names().items()}
 
+  def num_answers(self) -> int:
+    """Of a run that is not complete; what is damaged does not count."""
+    answered: set[int] = set()
+    for path in self._parts.iterdir():
+      with contextlib.suppress(FileNotFoundError):  # its range has just ended
+        found = filter(None, parts.places(path))
+        answered |= {line for line, place in found if not place.is_error}
+    return len(answered) + sum(one.completed for one in self.done().values())
+
   def merge(
     self, manifest: manifest_lib.Manifest, source: source_lib.Source
   ) -> manifest_lib.Manifest:

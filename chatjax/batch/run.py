@@ -28,6 +28,7 @@ from chatjax.chat import session as session_lib
 from chatjax.protocol import limits as limits_lib
 from chatjax.store import manifest as manifest_lib
 
+_KIND = 'batch'
 _MERGE = 'merge'
 _PARSERS = 2  # threads; more would only take turns
 _POLL_S = 0.2
@@ -267,7 +268,7 @@ def _identify(
 ) -> manifest_lib.Manifest:
   """The folder's manifest, which is made now or says the same as this run."""
   mine = manifest_lib.make(
-    'batch',
+    _KIND,
     model=session.model_id,
     engine=session.engine,
     config=settings.config,
@@ -283,11 +284,11 @@ def _identify(
   if found is not None:
     differs = found.differences(mine)
     if differs and not settings.force:
-      raise _other_run(folder, differs)
+      raise _other_run(folder, mine, found)
     if differs or (settings.force and not folder.is_sound(found)):
       _check_alone(leases, folder, settings.shard)
       # Before anything is moved: later it does not look sound.
-      keeps = _has_answers_for(mine, found) and folder.is_sound(found)
+      keeps = _has_answers_for(mine, found, folder)
       kept = folder.kept_of(_origin(found)) if keeps else None
       folder.start_over(path, kept=kept)
       found = None
@@ -302,18 +303,21 @@ def _identify(
   if leases_lib.create_once(folder.root / manifest_lib.NAME, data):
     return mine
   found = folder.manifest()
-  if differs := found.differences(mine):  # another worker's, made meanwhile
-    raise _other_run(folder, differs)
+  if found.differences(mine):  # another worker's, made meanwhile
+    raise _other_run(folder, mine, found)
   return found
 
 
 def _has_answers_for(
-  mine: manifest_lib.Manifest, found: manifest_lib.Manifest
+  mine: manifest_lib.Manifest,
+  found: manifest_lib.Manifest,
+  folder: folder_lib.Folder,
 ) -> bool:
-  """Whether equal requests have equal answers in two runs."""
+  """Whether what a folder has answered counts for equal requests here."""
+  differs = found.differences(mine)
   return all(
-    one.startswith(_MOVES_NO_ANSWER) for one in found.differences(mine)
-  )
+    one.startswith(_MOVES_NO_ANSWER) for one in differs
+  ) and folder.is_sound(found)
 
 
 def _origin(manifest: manifest_lib.Manifest) -> str:
@@ -343,18 +347,37 @@ def _check_alone(
 
 
 def _other_run(
-  folder: folder_lib.Folder, differs: Mapping[str, tuple[Any, Any]]
+  folder: folder_lib.Folder,
+  mine: manifest_lib.Manifest,
+  found: manifest_lib.Manifest,
 ) -> folder_lib.FolderError:
   told = [
     f'{name} ({_shown(then)} there, {_shown(now)} here)'
-    for name, (then, now) in differs.items()
+    for name, (then, now) in found.differences(mine).items()
   ]
   more = f' and {len(told) - _SHOWN} more' if len(told) > _SHOWN else ''
+  if _has_answers_for(mine, found, folder):
+    price = 'answers to the same requests are kept'
+  else:
+    price = f'that gives up {_told_answers(folder, found)}'
   return folder_lib.FolderError(
     f'{folder.root} holds another run; they differ in'
     f' {", ".join(told[:_SHOWN])}{more}. Choose another --output, or --force to'
-    ' make it this one; answers to the same requests are kept.'
+    f' make it this one; {price}.'
   )
+
+
+def _told_answers(
+  folder: folder_lib.Folder, found: manifest_lib.Manifest
+) -> str:
+  """How many a folder has, in words."""
+  if found.kind != _KIND:
+    return 'the results in it'
+  if found.is_complete:
+    count = found.counts['completed']
+  else:
+    count = folder.num_answers()
+  return f'its {count} answer{"" if count == 1 else "s"}'
 
 
 def _shown(value: Any) -> str:

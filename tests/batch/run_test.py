@@ -350,6 +350,24 @@ def test_a_kill_while_a_folder_gets_other_requests_loses_nothing(
   assert number > 5
 
 
+@pytest.mark.parametrize('is_complete', [False, True])
+def test_the_price_of_force_is_told(
+  session, tmp_path, monkeypatch, is_complete
+):
+  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
+  other = runs.write(tmp_path / 'other.jsonl', runs.mixed(21))
+  output = tmp_path / 'out'
+  if is_complete:
+    run(session, path, output)
+  else:
+    stopped(session, path, output, monkeypatch)
+  with pytest.raises(folder_lib.FolderError, match='requests are kept'):
+    run(session, other, output)
+  monkeypatch.setattr(manifest_lib, 'code_digest', lambda: 'another')
+  with pytest.raises(folder_lib.FolderError, match='gives up its 17 answers'):
+    run(session, other, output)
+
+
 def test_what_another_version_has_left_is_not_taken(
   session, tmp_path, monkeypatch
 ):
