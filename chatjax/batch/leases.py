@@ -32,6 +32,8 @@ from chatjax.store import manifest
 LEASE_S = 30.0
 _BEATS = 6  # per lease
 _NAME = re.compile(r'(.+)\.([0-9]+)')
+_OWNER = re.compile(r'[0-9a-f]{32}')
+_TOLD = {'host', 'boot', 'pids', 'pid', 'label', 'started', 'count'}
 _FREE = b''
 
 
@@ -130,7 +132,10 @@ class Leases:
     if not generation:
       return 0, None
     path = self._path(Lease(name=name, generation=generation))
-    return generation, path.read_text() or None
+    owner_id = path.read_bytes().decode('ascii', 'replace')
+    # A machine that lost its power may leave zeros, or a part of an id: whoever
+    # was to have it is gone.
+    return generation, owner_id if _OWNER.fullmatch(owner_id) else None
 
   def _create(self, lease: Lease) -> bool:
     path = self._path(lease)
@@ -158,9 +163,11 @@ class Leases:
 
   def _read_beat(self, owner_id: str) -> dict[str, Any] | None:
     try:
-      return json.loads(self._beat_path(owner_id).read_text())
-    except FileNotFoundError:
-      return None
+      told = json.loads(self._beat_path(owner_id).read_bytes())
+    except (FileNotFoundError, ValueError):
+      return None  # torn by a loss of power: its owner went with it
+    is_whole = isinstance(told, dict) and told.keys() >= _TOLD
+    return told if is_whole else None
 
   def _beat(self) -> None:
     self._count += 1

@@ -164,3 +164,25 @@ def test_a_link_whose_answer_was_lost_counts(join, monkeypatch):
     patch.setattr(os, 'link', lossy)
     assert one.take('a').generation == 1
   assert other.take('a') is None
+
+
+@pytest.mark.parametrize(
+  'data', [b'\0' * 32, b'ab12', b'\xff' * 32, b'../' * 10 + b'xx']
+)
+def test_a_lease_that_a_loss_of_power_left_is_free(join, tmp_path, data):
+  (tmp_path / 'a.3').write_bytes(data)
+  one = join()
+  assert one.holder('a') is None
+  assert one.take('a').generation == 4
+
+
+@pytest.mark.parametrize(
+  'data', [b'', b'{"host"', b'\0\0', b'\xff', b'[]', b'{"host": "x"}']
+)
+def test_an_owner_whose_beat_is_torn_is_gone(join, tmp_path, data):
+  owner_id = 'ab' * 16
+  (tmp_path / 'a.1').write_text(owner_id)
+  (tmp_path / f'beat-{owner_id}').write_bytes(data)
+  one = join()
+  assert one.holder('a') is None
+  assert one.take('a').generation == 2
