@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 
 from absl import flags
 
-from chatjax import config as config_lib
 from chatjax.batch import replay as replay_lib
 from chatjax.cli import flagset
 from chatjax.cli import loading
 from chatjax.cli import options
+from chatjax.cli import replay_eval
 
 IDENTICAL, DIFFERENT = 0, 3
 
@@ -32,11 +31,7 @@ def run(values: flags.FlagValues) -> int:
   path = pathlib.Path(path)
   path = path / 'results.jsonl' if path.is_dir() else path
   kept = replay_lib.find(path, custom_id)
-  config = options.config(values)
-  if config == config_lib.Config():
-    config = _as_it_ran(kept)
-  elif values['model'].value is None:
-    config = dataclasses.replace(config, model=kept.body['model'])
+  config = options.config(values, _recorded(kept))
   session = loading.load(config, accept_license=values['accept_license'].value)
   try:
     report = replay_lib.replay(session, kept)
@@ -46,21 +41,8 @@ def run(values: flags.FlagValues) -> int:
   return IDENTICAL if report.is_identical else DIFFERENT
 
 
-def _as_it_ran(kept: replay_lib.Kept) -> config_lib.Config:
-  """The configuration of the batch, unless flags say another."""
-  told = kept.manifest.config
-  if 'engine' not in told:  # it was not run by the command
-    return config_lib.Config(model=kept.body['model'])
-  engine = {**told['engine']}
-  engine['mesh'] = config_lib.MeshConfig(**engine['mesh'])
-  try:
-    return config_lib.Config(
-      model=told['model'],
-      output_format=told['output_format'],
-      engine=config_lib.EngineConfig(**engine),
-    )
-  except TypeError as error:  # of a version with other fields
-    raise flagset.UsageError(
-      f'The configuration of {kept.asked.custom_id!r} is of another version'
-      f' ({error}); say with --config or flags how to run it.'
-    ) from None
+def _recorded(kept: replay_lib.Kept) -> list[str]:
+  """The configuration of the batch, as overrides of the defaults."""
+  if 'engine' not in kept.manifest.config:  # it was not run by the command
+    return [f'model={kept.body["model"]}']
+  return replay_eval.recorded(kept.manifest)
