@@ -109,9 +109,11 @@ def replay(session: session_lib.Session, kept: Kept) -> Report:
   """
   asked = kept.asked
   if session.model_id != kept.body['model']:
-    # Another model is asked what that one was.
+    # Another model is asked what that one was. A seed that is not given follows
+    # from the body, which is another now.
+    seed = kept.body['chatjax']['seed']
     asked = dataclasses.replace(
-      asked, body={**asked.body, 'model': session.model_id}
+      asked, body={**asked.body, 'model': session.model_id, 'seed': seed}
     )
   key = kept.asked.key(kept.manifest.fingerprint)
   with concurrent.futures.ThreadPoolExecutor(1) as pool:

@@ -1,5 +1,6 @@
 """Answers of a batch, drawn again."""
 
+import copy
 import dataclasses
 import json
 
@@ -44,6 +45,17 @@ def test_an_answer_is_drawn_again_bit_for_bit(session, output, name):
   assert report.num_tokens > 0
   assert report.digest == kept.body['chatjax']['digest']
   assert 'bit for bit' in replay_lib.describe(report)
+
+
+@pytest.mark.parametrize('name', ['plain', 'many', 'bits', 'text'])
+def test_a_model_of_another_name_draws_with_the_same_seed(
+  session, output, name
+):
+  other = copy.copy(session)
+  other.model_id = 'elsewhere'
+  kept = replay_lib.find(output / 'results.jsonl', name)
+  report = replay_lib.replay(other, kept)
+  assert report.is_identical, report.difference
 
 
 def test_lines_end_where_they_end_when_a_batch_is_run(session, tmp_path):
