@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import pathlib
+from typing import Any
 
 from absl import flags
 
+from chatjax import config as config_lib
 from chatjax import types
 from chatjax.chat import replay as replay_lib
 from chatjax.ckpt import home as home_lib
@@ -16,6 +19,7 @@ from chatjax.cli import loading
 from chatjax.cli import options
 from chatjax.cli import replay_batch
 from chatjax.cli import replay_eval
+from chatjax.models import locate
 from chatjax.store import opening
 from chatjax.store import records
 
@@ -65,7 +69,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
   except ValueError as error:
     raise types.ChatjaxError(str(error)) from None
   if values['model'].value is None:
-    config = dataclasses.replace(config, model=stored['model'])
+    config = _with_model_of(stored, config)
   session = loading.load(config, accept_license=values['accept_license'].value)
   try:
     report = replay_lib.replay(session, provenance)
@@ -73,6 +77,27 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     session.engine.close()
   print(describe(report, provenance))
   return IDENTICAL if report.is_identical else DIFFERENT
+
+
+def _with_model_of(
+  stored: Mapping[str, Any], config: config_lib.Config
+) -> config_lib.Config:
+  """The config with the model that wrote an answer.
+
+  Raises:
+    types.ChatjaxError: its id does not say where it is.
+  """
+  model_id = stored['model']
+  if locate.served_id(config.model) == model_id:
+    return config  # it may say the path
+  try:
+    locate.check(model_id)
+  except types.ChatjaxError:
+    raise types.ChatjaxError(
+      f'{stored["id"]} is of the model {model_id!r}, which was loaded from a'
+      ' path that was not stored; say with --model where it is.'
+    ) from None
+  return dataclasses.replace(config, model=model_id)
 
 
 def describe(report: replay_lib.Report, provenance: records.Provenance) -> str:
