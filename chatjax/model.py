@@ -266,8 +266,9 @@ class Chat:
     return replay_lib.replay(self.session, provenance)
 
   def close(self) -> None:
-    """Stops the engine; running answers get an error."""
+    """Stops the engine; running answers get an error. Closes the store."""
     self.session.engine.close()
+    self.session.keeper.close()
 
   def __enter__(self) -> Chat:
     return self

@@ -58,6 +58,12 @@ class Keeper:
         self._store = self._open_store()
       return self._store
 
+  def close(self) -> None:
+    """Closes the store, if it was opened; its next use opens it again."""
+    with self._lock:
+      if self._store is not None:
+        self._store.close()
+
   def check(self, request: types.Request) -> None:
     """Refuses what can never be kept."""
     if request.store and self._open_store is None:

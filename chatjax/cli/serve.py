@@ -100,6 +100,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
       )  # fmt: skip
     finally:
       session.engine.close()
+      session.keeper.close()
   return 0
 
 

@@ -39,7 +39,7 @@ class Store:
     StoreError: it cannot be opened.
   """
 
-  def __init__(self, url: str):
+  def __init__(self, url: str | sa.URL):
     try:
       self._engine = sa.create_engine(url, pool_pre_ping=True)
     except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
@@ -56,8 +56,10 @@ class Store:
   @classmethod
   def in_file(cls, path: pathlib.Path) -> Store:
     """An SQLite store."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return cls(f'sqlite:///{path}')
+    with _faults('opened'):
+      path.parent.mkdir(parents=True, exist_ok=True)
+    # As text, a '?' in the path would begin the URL's options.
+    return cls(sa.URL.create('sqlite', database=str(path)))
 
   def add(self, stored: records.Stored) -> None:
     """Keeps an answer.
@@ -156,6 +158,7 @@ class Store:
     return None if text is None else json.loads(text)
 
   def close(self) -> None:
+    """Closes its connections; a call that comes later opens new ones."""
     self._engine.dispose()
 
   def _check_version(self) -> None:
@@ -243,7 +246,7 @@ def _json(value: Any) -> str:
   return json.dumps(value, ensure_ascii=False)
 
 
-def _shown(url: str) -> str:
+def _shown(url: str | sa.URL) -> str:
   """A URL without its password."""
   try:
     return sa.make_url(url).render_as_string(hide_password=True)

@@ -64,6 +64,31 @@ def test_an_answer_is_drawn_again_bit_for_bit(chat, fields, is_stream):
   assert 'bit for bit' in command.describe(report, kept)
 
 
+def test_an_answer_comes_though_its_store_cannot_be_made(engine, tmp_path):
+  (tmp_path / 'file').write_text('x')
+  session = session_lib.Session(
+    engine,
+    byte_tokenizer.ByteTokenizer(),
+    byte_tokenizer.ByteChatFormat(),
+    model_id='tiny',
+    sampler_version=1,
+    open_store=lambda: store_lib.Store.in_file(tmp_path / 'file' / 'x.db'),
+  )
+  answer = api.Chat(session).chat(MESSAGES, store=True, max_tokens=2)
+  assert 'could not be opened' in answer.chatjax.store_error
+
+
+def test_a_model_closes_its_store(chat, monkeypatch):
+  monkeypatch.setattr(chat.session.engine, 'close', lambda: None)
+  chat.close()  # nothing was opened
+  chat.chat(MESSAGES, store=True, max_tokens=2)
+  closed = []
+  store = chat.session.keeper.store
+  monkeypatch.setattr(store, 'close', lambda: closed.append(store))
+  chat.close()
+  assert closed == [store]
+
+
 def test_what_differs_is_named(chat):
   answer = chat.chat(MESSAGES, store=True, max_tokens=8, n=2, seed=1)
   kept = chat.session.keeper.store.provenance(answer.id)

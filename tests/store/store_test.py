@@ -208,6 +208,26 @@ def test_stores_that_cannot_be_opened(tmp_path):
     store_lib.Store.in_file(tmp_path / 'text.db')
 
 
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+  (tmp_path / 'file').write_text('x')
+  for path in (tmp_path / 'file' / 'x.db', tmp_path / 'file' / 'y' / 'x.db'):
+    with pytest.raises(store_lib.StoreError, match='could not be opened'):
+      store_lib.Store.in_file(path)
+
+
+@pytest.mark.parametrize('name', ['a?b', 'a#b', 'a%20b', 'a?mode=ro'])
+def test_a_store_is_in_the_file_that_was_named(tmp_path, name):
+  path = tmp_path / name / 'x.db'
+  store_lib.Store.in_file(path).close()
+  assert [one.name for one in tmp_path.rglob('*')] == [name, 'x.db']
+
+
+def test_a_closed_store_opens_again(store):
+  store.add(answer('a'))
+  store.close()
+  assert store.get('a')['id'] == 'a'
+
+
 def test_a_store_of_another_version_is_refused(tmp_path, monkeypatch):
   store_lib.Store.in_file(tmp_path / 'x.db').close()
   monkeypatch.setattr(store_lib.tables, 'VERSION', 2)
