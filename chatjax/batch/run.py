@@ -157,9 +157,14 @@ def merge(output: pathlib.Path) -> manifest_lib.Manifest:
   """Puts the results of a folder together whose ranges are all finished.
 
   Raises:
-    folder.FolderError: some are not.
+    folder.FolderError: some are not, or the folder is not of a batch.
   """
   manifest = manifest_lib.read(output)
+  if manifest.kind != _KIND:
+    raise folder_lib.FolderError(
+      f'{output} holds results of chatjax {manifest.kind}, not a batch; give the'
+      ' --output of chatjax batch.'
+    )
   folder = folder_lib.Folder(output)
   if manifest.is_complete:
     folder.check(manifest)

@@ -610,6 +610,24 @@ def test_merge_says_what_is_missing(session, tmp_path, monkeypatch, capsys):
   assert 'has no manifest.json' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('is_complete', [False, True])
+def test_merge_leaves_alone_what_is_no_batch(
+  session, tmp_path, capsys, is_complete
+):
+  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
+  run(session, path, tmp_path / 'out')
+  output = tmp_path / 'eval'
+  output.mkdir()
+  manifest = dataclasses.replace(
+    manifest_lib.read(tmp_path / 'out'),
+    kind='eval', is_complete=is_complete, settings={}, results={}, counts={},
+  )  # fmt: skip
+  manifest.write(output)
+  assert main.main(['batch', 'merge', str(output)]) == 1
+  assert 'holds results of chatjax eval, not a batch' in capsys.readouterr().err
+  assert os.listdir(output) == ['manifest.json']
+
+
 @pytest.mark.parametrize('where', ['begin', 'middle', 'end', 'line'])
 def test_damage_is_seen_and_made_good(session, tmp_path, monkeypatch, where):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
