@@ -141,16 +141,19 @@ def run(
 
 
 def check_input(path: pathlib.Path) -> None:
-  """Raises `source.SourceError` if a file cannot be read."""
+  """Raises `source.SourceError` if no requests can be read from a file."""
   try:
-    with open(path, 'rb') as file:
-      is_empty = not file.read(1)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+      # It could be read only once, and a batch reads it again when it goes on.
+      raise source_lib.SourceError(
+        f'{path} is a pipe or a device; write the requests to a file, and give'
+        ' that.'
+      )
+    source_lib.check_has_requests(path)
   except OSError as error:
     raise source_lib.SourceError(
       f'{path} cannot be read: {error.strerror}.'
     ) from None
-  if is_empty:
-    raise source_lib.EmptyError(f'{path} has no requests: it is empty.')
 
 
 def merge(output: pathlib.Path) -> manifest_lib.Manifest:
@@ -162,8 +165,8 @@ def merge(output: pathlib.Path) -> manifest_lib.Manifest:
   manifest = manifest_lib.read(output)
   if manifest.kind != _KIND:
     raise folder_lib.FolderError(
-      f'{output} holds results of chatjax {manifest.kind}, not a batch; give the'
-      ' --output of chatjax batch.'
+      f'{output} is no folder of a batch (its {manifest_lib.NAME} says'
+      f' {manifest.kind!r}); give the --output of chatjax batch.'
     )
   folder = folder_lib.Folder(output)
   if manifest.is_complete:

@@ -22,6 +22,7 @@ from chatjax.batch import lines
 from chatjax.protocol import limits as limits_lib
 
 _MARK_LINES = 16
+_PIECE = 2**20
 _MAX_RANGE = 256
 _RANGES = 64  # that a file has at least, if it has the lines
 _ROWS = 4096  # ids that are looked up together
@@ -49,6 +50,19 @@ class Line:
   offset: int
   data: bytes | None
   is_duplicate: bool
+
+
+def check_has_requests(path: pathlib.Path) -> None:
+  """Raises `EmptyError` if all lines of a file are blank."""
+  with open(path, 'rb') as file:
+    # In pieces: a line may be longer than memory.
+    begin = file.read(_PIECE)
+    if not lines.is_blank(begin):
+      return
+    while piece := file.read(_PIECE):
+      if piece.strip():
+        return
+  raise EmptyError(f'{path} has no requests: it is empty.')
 
 
 class Source:

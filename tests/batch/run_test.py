@@ -437,6 +437,25 @@ def test_a_file_without_requests_is_refused(session, tmp_path, data):
   path = runs.write(tmp_path / 'in.jsonl', [data])
   with pytest.raises(source_lib.SourceError, match='has no requests'):
     run(session, path, tmp_path / 'out')
+  # Nor does it take the folder.
+  good = runs.write(tmp_path / 'good.jsonl', [runs.line('a')])
+  assert run(session, good, tmp_path / 'out').counts['total'] == 1
+
+
+def test_requests_may_be_far_behind_blank_lines(session, tmp_path):
+  blank = b'\xef\xbb\xbf' + b'\n' * 3_000_000
+  path = runs.write(tmp_path / 'in.jsonl', [blank])
+  with pytest.raises(source_lib.EmptyError):
+    run_lib.check_input(path)
+  runs.write(path, [blank, runs.line('a')])
+  run_lib.check_input(path)
+
+
+def test_a_pipe_is_refused_without_being_read(session, tmp_path):
+  os.mkfifo(tmp_path / 'pipe')
+  with pytest.raises(source_lib.SourceError, match='is a pipe or a device'):
+    run(session, tmp_path / 'pipe', tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
 
 
 def test_a_file_that_is_not_there_is_refused(session, tmp_path):
@@ -624,7 +643,10 @@ def test_merge_leaves_alone_what_is_no_batch(
   )  # fmt: skip
   manifest.write(output)
   assert main.main(['batch', 'merge', str(output)]) == 1
-  assert 'holds results of chatjax eval, not a batch' in capsys.readouterr().err
+  assert (
+    "no folder of a batch (its manifest.json says 'eval')"
+    in capsys.readouterr().err
+  )
   assert os.listdir(output) == ['manifest.json']
 
 
