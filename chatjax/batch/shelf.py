@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import re
@@ -19,6 +20,8 @@ import uuid
 
 from chatjax import types
 from chatjax.store import manifest
+
+_log = logging.getLogger(__name__)
 
 ABOUT, DATA = 'about.json', 'data'
 _ID = re.compile(r'[a-z]+[-_][0-9a-f]{32}')
@@ -104,7 +107,7 @@ class Shelf:
     return made
 
   def get(self, file_id: str) -> File:
-    """Raises `types.RequestError` (404) if there is none."""
+    """Raises `types.RequestError`: there is none (404), or it is damaged."""
     found = self._read(file_id) if _ID.fullmatch(file_id) else None
     if found is None:
       raise not_found('file', file_id)
@@ -117,19 +120,36 @@ class Shelf:
   def list(self) -> list[File]:
     """All of them, oldest first."""
     names = os.listdir(self._folder) if self._folder.is_dir() else ()
-    found = (self._read(name) for name in names if _ID.fullmatch(name))
+    found = []
+    for name in filter(_ID.fullmatch, names):
+      try:
+        found.append(self._read(name))
+      except types.RequestError as error:
+        _log.error('%s', error)  # the others are there
     return sorted(filter(None, found), key=lambda one: (one.created_ns, one.id))
 
   def delete(self, file_id: str) -> None:
     """Raises `types.RequestError` (404) if there is none."""
-    self._remove(self.get(file_id).id)
+    try:
+      self.get(file_id)
+    except types.RequestError as error:
+      if error.code == 'not_found':
+        raise
+    self._remove(file_id)  # what is damaged, too
 
   def _read(self, file_id: str) -> File | None:
+    """Raises `types.RequestError` (500) if what is said of it is damaged."""
     try:
-      text = (self._folder / file_id / ABOUT).read_text()
+      found = _told((self._folder / file_id / ABOUT).read_bytes())
     except FileNotFoundError:
       return None
-    found = File(**json.loads(text))
+    if found is None or found.id != file_id:
+      raise types.RequestError(
+        f'{ABOUT} of the file {file_id} is damaged; delete the file and upload'
+        ' it again.',
+        code='server_error',
+        status=500,
+      )
     if found.expires_at is not None and found.expires_at <= self._now():
       self._remove(file_id)
       return None
@@ -139,6 +159,17 @@ class Shelf:
     # Without that it is not there, whatever else is left.
     (self._folder / file_id / ABOUT).unlink(missing_ok=True)
     shutil.rmtree(self._folder / file_id, ignore_errors=True)
+
+
+def _told(data: bytes) -> File | None:
+  """What an `about.json` says; None if it is damaged."""
+  try:
+    found = File(**json.loads(data))
+    expires_at = found.expires_at
+    is_sound = found.created_ns > 0 and (expires_at is None or expires_at > 0)
+  except (ValueError, TypeError):
+    return None
+  return found if is_sound else None
 
 
 def not_found(

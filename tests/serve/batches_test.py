@@ -9,6 +9,7 @@ import time
 import openai
 import pytest
 
+from chatjax import types
 from chatjax.batch import faults
 from chatjax.batch import jobs as jobs_lib
 from chatjax.batch import ledger as ledger_lib
@@ -576,6 +577,29 @@ def test_keys_are_asked(tmp_path):
       assert served.raw('GET', path)[0] == 401
       headers = {'Authorization': 'Bearer secret'}
       assert served.raw('GET', path, headers=headers)[0] == 200
+
+
+@pytest.mark.parametrize(
+  'data', [b'', b'\0\0', b'{', b'[]', b'{"id": "x"}', b'null', b'\xff']
+)
+def test_a_file_whose_description_is_damaged_is_alone(tmp_path, data):
+  shelf = shelf_lib.Shelf(tmp_path / 'files')
+  bad, good = (
+    shelf.add(
+      runs.write(tmp_path / 'x', [b'x']), filename=name, purpose='batch'
+    )
+    for name in ('bad', 'good')
+  )
+  (tmp_path / 'files' / bad.id / shelf_lib.ABOUT).write_bytes(data)
+  assert shelf.list() == [good]
+  with pytest.raises(types.RequestError, match=r'is damaged; delete') as caught:
+    shelf.get(bad.id)
+  assert caught.value.status == 500
+  shelf.delete(bad.id)
+  with pytest.raises(types.RequestError, match='no file') as caught:
+    shelf.delete(bad.id)
+  assert caught.value.status == 404
+  assert os.listdir(tmp_path / 'files') == [good.id]
 
 
 def test_files_expire(tmp_path):
