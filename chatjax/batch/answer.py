@@ -160,6 +160,18 @@ class Asker:
     return await loop.run_in_executor(self._pool, start, asked)
 
 
+def is_allowed(asked: lines.Asked, limits: limits_lib.Limits) -> bool:
+  """Whether limits let a request through; it may be refused for another."""
+  parse = (
+    request_lib.parse if asked.url == lines.CHAT else text_completion.parse
+  )
+  try:
+    parse(asked.body, limits=limits)
+  except types.RequestError:
+    return False
+  return True
+
+
 def refusal(line: int, key: str, error: lines.LineError) -> parts.Record:
   """The record of a line that is no request."""
   told = {

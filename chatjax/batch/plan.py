@@ -6,6 +6,7 @@ import dataclasses
 
 from chatjax.batch import answer
 from chatjax.batch import content
+from chatjax.batch import kept as kept_lib
 from chatjax.batch import lines
 from chatjax.batch import order
 from chatjax.batch import parts
@@ -72,3 +73,24 @@ def parse(line: source_lib.Line, limits: limits_lib.Limits) -> lines.Asked:
   if line.is_duplicate:
     raise lines.duplicate(asked.custom_id)
   return asked
+
+
+def kept_answer(
+  item: order.Item,
+  kept: kept_lib.Kept,
+  source: source_lib.Source,
+  limits: limits_lib.Limits,
+) -> parts.Record | None:
+  """The record of an answer that an earlier run has left.
+
+  Args:
+    item: the request.
+    kept: what there is.
+    source: where the request is.
+    limits: of this run: what it would refuse, it does not take either.
+  """
+  found = kept.find(item.line, item.key)
+  if found is None:
+    return None
+  asked = lines.parse(source.read_at(item.offset), limits=limits)
+  return found if answer.is_allowed(asked, limits) else None

@@ -119,7 +119,7 @@ def run(
       ) as source,
       concurrent.futures.ThreadPoolExecutor(_PARSERS) as pool,
       contextlib.closing(
-        kept_lib.Kept(folder.kept_of(_origin(manifest)))
+        kept_lib.Kept(_kept_folder(folder, manifest))
       ) as kept,
     ):  # fmt: skip
       worker = worker_lib.Worker(
@@ -297,7 +297,7 @@ def _identify(
       _check_alone(leases, folder, settings.shard)
       # Before anything is moved: later it does not look sound.
       keeps = _has_answers_for(mine, found, folder)
-      kept = folder.kept_of(_origin(found)) if keeps else None
+      kept = _kept_folder(folder, found) if keeps else None
       folder.start_over(path, kept=kept)
       found = None
   elif settings.force and not folder.has_copy_of(path):
@@ -326,6 +326,13 @@ def _has_answers_for(
   return all(
     one.startswith(_MOVES_NO_ANSWER) for one in differs
   ) and folder.is_sound(found)
+
+
+def _kept_folder(
+  folder: folder_lib.Folder, manifest: manifest_lib.Manifest
+) -> pathlib.Path:
+  """Where what earlier runs have answered is, as far as it counts here."""
+  return folder.kept_of(_origin(manifest))
 
 
 def _origin(manifest: manifest_lib.Manifest) -> str:
@@ -418,8 +425,9 @@ def cut_short(
 
   Raises:
     BusyError: somebody is at work in it.
+    manifest.ManifestError: nothing says what it is of.
   """
-  folder = folder_lib.Folder(output)
+  folder, manifest = folder_lib.Folder(output), manifest_lib.read(output)
   folder.make()
   with contextlib.ExitStack() as stack:
     stack.enter_context(folder.writing())
@@ -430,15 +438,21 @@ def cut_short(
     source = stack.enter_context(
       source_lib.Source(folder.requests, limits=limits)
     )
+    kept = stack.enter_context(
+      contextlib.closing(kept_lib.Kept(_kept_folder(folder, manifest)))
+    )
     files = stack.enter_context(final.writing(output))
     for index in range(source.num_ranges):
       plan = plan_lib.read(
         source, index, fingerprint=fingerprint, limits=limits, context=context
       )
       places = folder.all_places(index, plan.keys)
-      refused = {one.line: one for one in plan.refusals}
+      others = {one.line: one for one in plan.refusals}
+      for item in plan.items:
+        if item.line not in places:
+          others[item.line] = plan_lib.kept_answer(item, kept, source, limits)
       for line in plan.keys:
-        record = places[line].read() if line in places else refused.get(line)
+        record = places[line].read() if line in places else others.get(line)
         if record is None:
           error = lines.LineError(
             message, code=code, custom_id=plan.custom_ids[line]

@@ -259,7 +259,7 @@ class Worker:
     known, num_damaged = self._folder.places(index, taken.keys)
     items = [one for one in plan.items if one.line not in known]
     ready = [one for one in plan.refusals if one.line not in known]
-    ready += filter(None, (self._kept.find(x.line, x.key) for x in items))
+    ready += filter(None, map(self._kept_answer, items))
     taken.ready = ready
     lines_ready = {one.line for one in ready}
     taken.items = order.arrange([x for x in items if x.line not in lines_ready])
@@ -274,6 +274,11 @@ class Worker:
     if not taken.left:
       self._finish(taken)
     return taken
+
+  def _kept_answer(self, item: order.Item) -> parts.Record | None:
+    return plan_lib.kept_answer(
+      item, self._kept, self._source, self._asker.limits
+    )
 
   def _note(self, path: pathlib.Path, record: parts.Record) -> None:
     """A record is on disk."""

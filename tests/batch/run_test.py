@@ -351,6 +351,55 @@ def test_a_kill_while_a_folder_gets_other_requests_loses_nothing(
 
 
 @pytest.mark.parametrize('is_complete', [False, True])
+def test_kept_answers_are_within_the_limits(
+  session, tmp_path, monkeypatch, is_complete
+):
+  lines = [runs.line('n', n=4), runs.line('one'), runs.line('z', seed=1)]
+  lines.append(runs.line('texts', runs.TEXT, prompt=['a', 'b', 'c']))
+  path = runs.write(tmp_path / 'in.jsonl', lines)
+  output, limits = tmp_path / 'out', limits_lib.Limits(max_n=2, max_prompts=2)
+  run_lib.run(
+    session, path, tmp_path / 'whole', settings=settings(), limits=limits
+  )
+  if is_complete:
+    run(session, path, output)
+  else:
+    stopped(session, path, output, monkeypatch)
+  num_asked = len(session.engine.requests)
+  run_lib.run(
+    session, path, output, settings=settings(force=True), limits=limits
+  )
+  assert len(session.engine.requests) == num_asked
+  assert list(records(output)) == ['one', 'z']
+  assert runs.made(output) == runs.made(tmp_path / 'whole')
+
+
+def test_what_is_cut_short_has_the_answers_that_were_kept(
+  session, tmp_path, monkeypatch
+):
+  """A server's limits have changed, and then the batch is cancelled."""
+  path = runs.write(
+    tmp_path / 'in.jsonl', [runs.line('n', n=4), runs.line('one')]
+  )
+  output, limits = tmp_path / 'out', limits_lib.Limits(max_n=2)
+  run(session, path, output)
+  with monkeypatch.context() as patch:
+    kill_at(patch, [(worker_lib.Worker, 'run')], 1)
+    with pytest.raises(Killed):
+      run_lib.run(
+        session, path, output, settings=settings(force=True), limits=limits
+      )
+  counts = run_lib.cut_short(
+    output, limits=limits, fingerprint=session.engine.fingerprint,
+    context=session.engine.max_context, code='cancelled', message='It is.',
+  )  # fmt: skip
+  assert counts == final.Counts(1, 1)
+  assert list(records(output)) == ['one']
+  (left_out,) = records(output, 'errors.jsonl').values()
+  assert left_out['error']['code'] == 'cancelled'
+
+
+@pytest.mark.parametrize('is_complete', [False, True])
 def test_the_price_of_force_is_told(
   session, tmp_path, monkeypatch, is_complete
 ):
