@@ -32,6 +32,7 @@ _KIND = 'batch'
 _MERGE = 'merge'
 _PARSERS = 2  # threads; more would only take turns
 _POLL_S = 0.2
+_WHO = ('host', 'boot', 'pids', 'pid', 'started')
 _INPUT = 'requests.jsonl'
 # Runs that differ only there have the same answers to the same requests.
 _MOVES_NO_ANSWER = ('inputs.', 'settings.limits', 'settings.range_lines')
@@ -247,8 +248,10 @@ def _until_gone(
   leases: leases_lib.Leases, folder: folder_lib.Folder, name: str
 ) -> None:
   """Waits until a holder elsewhere has been silent for long enough."""
-  first = leases.holder(name)
+  first = None
   while (held := leases.holder(name)) is not None:
+    if first is None or any(held[x] != first[x] for x in _WHO):
+      first = held  # one may leave, and another take over
     if leases.is_near(held) or held['count'] > first['count'] + 1:
       raise _busy(folder, held)
     time.sleep(min(_POLL_S, leases.lease_s / 10))

@@ -810,6 +810,36 @@ def test_a_worker_elsewhere_that_lives_is_named(session, tmp_path):
       run(session, path, output, lease_s=2.0)
 
 
+class Passed:
+  """A lease that one worker elsewhere leaves to another."""
+
+  lease_s = 0.01
+
+  def __init__(self, *held):
+    self._held = [*held]
+
+  def holder(self, unused_name):
+    return self._held.pop(0) if self._held else None
+
+  def is_near(self, unused_holder):
+    return False
+
+
+def holder(pid, count):
+  place = {'host': 'elsewhere', 'boot': '', 'pids': 1, 'label': ''}
+  return {**place, 'pid': pid, 'started': f'{pid}', 'count': count}
+
+
+def test_a_lease_that_is_passed_on_elsewhere_is_waited_for(tmp_path):
+  folder = folder_lib.Folder(tmp_path)
+  wait = lambda *held: run_lib._until_gone(Passed(*held), folder, 'x')
+  wait()
+  wait(None, holder(1, 5))
+  wait(holder(1, 5), holder(1, 6), holder(2, 60), holder(2, 61))
+  with pytest.raises(run_lib.BusyError, match='Process 2 on elsewhere'):
+    wait(holder(1, 5), holder(2, 1), holder(2, 3))
+
+
 def test_shards_report_what_all_have_done(session, tmp_path):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(40))
   seen = []
