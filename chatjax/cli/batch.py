@@ -118,7 +118,7 @@ def _told(config: config_lib.Config) -> dict[str, Any]:
 def _path(values: flags.FlagValues, name: str) -> pathlib.Path:
   if not values[name].value:
     raise flagset.UsageError(f'--{name} is missing; {USAGE}.')
-  return pathlib.Path(values[name].value)
+  return flagset.path(values[name].value)
 
 
 def _shard(

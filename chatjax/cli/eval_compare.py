@@ -29,7 +29,8 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     raise flagset.UsageError('Give two folders that chatjax eval has written.')
   output = values['output'].value
   paths = list(map(pathlib.Path, arguments))
-  print(compare(paths, arguments, pathlib.Path(output) if output else None))
+  folder = flagset.path(output) if output else None
+  print(compare(paths, arguments, folder))
   return 0
 
 

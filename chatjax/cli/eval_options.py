@@ -86,7 +86,7 @@ def read(values: flags.FlagValues) -> Asked:
   return Asked(
     config=config,
     plan=plan,
-    output=pathlib.Path(values['output'].value),
+    output=flagset.path(values['output'].value),
     accept_license=values['accept_license'].value,
     versus=versus,
     name=', '.join(changes),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Sequence
 import difflib
+import os
+import pathlib
 import re
 import textwrap
 
@@ -115,6 +117,11 @@ def _wrong_value(values: flags.FlagValues, message: str) -> str:
   else:
     allowed = flag.parser.syntactic_help or 'true or false'
   return f'Flag --{flag.name}={found[2]} is not {allowed}.'
+
+
+def path(given: str) -> pathlib.Path:
+  """The path of a flag: a shell leaves the '~' of --output=~/x alone."""
+  return pathlib.Path(os.path.expanduser(given))
 
 
 def refuse(arguments: Sequence[str]) -> None:

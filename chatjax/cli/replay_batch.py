@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-
 from absl import flags
 
 from chatjax.batch import replay as replay_lib
@@ -28,7 +26,7 @@ def run(values: flags.FlagValues) -> int:
     raise flagset.UsageError(
       f'--record={path} names no record; give DIR/results.jsonl#CUSTOM_ID.'
     )
-  path = pathlib.Path(path)
+  path = flagset.path(path)
   path = path / 'results.jsonl' if path.is_dir() else path
   kept = replay_lib.find(path, custom_id)
   config = options.config(values, _recorded(kept))

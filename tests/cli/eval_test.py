@@ -201,6 +201,14 @@ def test_a_folder_is_replayed_as_it_was_made(tiny, tmp_path, capsys):
   assert tiny[2].engine == tiny[1].engine
 
 
+def test_a_tilde_behind_output_is_the_home(monkeypatch, tmp_path):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  values = flagset.new()
+  eval_options.define(values)
+  flagset.parse(values, ['--output=~/x'], command='eval')
+  assert eval_options.read(values).output == tmp_path / 'x'
+
+
 def test_a_recorded_config_comes_back():
   engine = config_lib.EngineConfig(
     dtype='float32', lookahead=1, mesh=config_lib.MeshConfig(model=2)

@@ -53,3 +53,11 @@ def test_a_batch_that_the_command_did_not_run_tells_its_model(
   session.engine.close()
   assert main.main(['replay', f'--record={tmp_path / "by-hand"}#a']) == 0
   assert configs[-1].model == runs.MODEL
+
+
+def test_a_tilde_behind_a_flag_is_the_home(configs, tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  runs.write(tmp_path / 'in.jsonl', [runs.line('a')])
+  assert main.main(runs.command('~/in.jsonl', '~/out')) == 0
+  assert (tmp_path / 'out' / 'results.jsonl').exists()
+  assert main.main(['replay', '--record=~/out#a']) == 0
