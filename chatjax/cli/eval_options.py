@@ -33,7 +33,8 @@ def define(values: flags.FlagValues) -> None:
     ' resampling.', flag_values=values,
   )  # fmt: skip
   flags.DEFINE_list(
-    'seeds', None, 'Asks every item once with each of these instead.',
+    'seeds', None, 'Asks every item once for each of these instead, with a'
+    ' seed that follows from it and the id.',
     flag_values=values,
   )  # fmt: skip
   flags.DEFINE_integer('n', 1, 'Answers per item and seed.', flag_values=values)

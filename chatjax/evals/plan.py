@@ -25,8 +25,8 @@ class Plan:
 
   Attributes:
     request: fields of all requests; an item's own go before.
-    seeds: every item is asked once with each; () gives each item one of its
-      own, which follows from `seed` and its id.
+    seeds: every item is asked once for each; () is the same as (`seed`,). What
+      an item is asked with follows from these and its id.
     seed: of the items' seeds, and of resampling.
     n: choices per request.
     ks: of pass@k.
@@ -76,17 +76,21 @@ class Plan:
     return {**known, **given}
 
   def seeds_of(self, item_id: str) -> tuple[int, ...]:
-    """The seeds that an item is asked with: the same for every model."""
-    return self.seeds or (item_seed(self.seed, item_id),)
+    """The seeds that an item is asked with: the same for every model.
+
+    No two items share one: the noise of a draw follows from its seed alone, and
+    intervals and tests take items for independent.
+    """
+    seeds = self.seeds or (self.seed,)
+    return tuple(item_seed(seed, item_id) for seed in seeds)
 
   @property
   def seed_rule(self) -> str:
     """In words, for the manifest."""
-    if self.seeds:
-      return 'Every item is asked with each of the seeds given.'
+    each = 'for each of the seeds given ' if self.seeds else ''
     return (
-      'An item has the first 8 bytes, as a signed big-endian number, of the'
-      f' SHA-256 of the JSON ["{_DOMAIN}", seed, id of the item].'
+      f'An item has {each}the first 8 bytes, as a signed big-endian number, of'
+      f' the SHA-256 of the JSON ["{_DOMAIN}", seed, id of the item].'
     )
 
   def as_settings(self) -> dict[str, Any]:

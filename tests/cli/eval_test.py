@@ -14,6 +14,7 @@ from chatjax.cli import main
 from chatjax.cli import options
 from chatjax.cli import replay_eval
 from chatjax.evals import folder as folder_lib
+from chatjax.evals import plan as plan_lib
 from chatjax.store import manifest as manifest_lib
 from tests.evals import tasks
 
@@ -54,7 +55,10 @@ def test_samples_are_asked_for_by_flags(fake, task, tmp_path):
   assert 'code pass@4          100.0 %' in told
   manifest, records = folder_lib.read(out)
   assert manifest.settings['seeds'] == [-1, 5]
-  assert [one['seed'] for one in records[0]['samples']] == [-1, -1, 5, 5]
+  id_ = records[0]['id']
+  less, five = (plan_lib.item_seed(seed, id_) for seed in (-1, 5))
+  drawn = [one['seed'] for one in records[0]['samples']]
+  assert drawn == [less, less, five, five]
 
 
 def test_two_runs_are_compared(fake, task, tmp_path):

@@ -108,7 +108,8 @@ def test_samples_by_n_and_by_seeds(tmp_path):
   }
   _, (record,) = folder_lib.read(tmp_path / 'out')
   drawn = [(one['seed'], one['choice']) for one in record['samples']]
-  assert drawn == [(5, 0), (5, 1), (6, 0), (6, 1)]
+  five, six = (plan_lib.item_seed(seed, 'f') for seed in (5, 6))
+  assert drawn == [(five, 0), (five, 1), (six, 0), (six, 1)]
   half = tasks.run(one, tmp_path / 'b', [tasks.ITEMS[2]], plan=plan)
   assert figures(half) == {('exact', 'match'): 0.0}
 

@@ -1,0 +1,18 @@
+"""Which seeds and which fields items are asked with."""
+
+from chatjax.evals import plan as plan_lib
+
+
+def test_no_two_items_share_a_seed():
+  plan = plan_lib.Plan(seeds=(1, 2), request={'temperature': 1.0})
+  one, other = plan.seeds_of('a'), plan.seeds_of('b')
+  assert len({*one, *other}) == 4
+  # Stable: the second run of a comparison draws with the same noise.
+  assert one == tuple(plan_lib.item_seed(seed, 'a') for seed in (1, 2))
+  assert 'for each of the seeds given' in plan.seed_rule
+
+
+def test_one_seed_given_is_that_of_the_run():
+  assert plan_lib.Plan(seeds=(7,)).seeds_of('a') == (
+    plan_lib.Plan(seed=7).seeds_of('a')
+  )
