@@ -184,7 +184,7 @@ class Writer:
       file = self._open(path)
       good = os.fstat(file.fileno()).st_size
       try:
-        write_all(file.fileno(), b''.join(encoded))
+        manifest.write_all(file.fileno(), b''.join(encoded))
         os.fsync(file.fileno())
       except OSError:
         # As far as it can be undone. It would be a torn line, no more.
@@ -196,10 +196,3 @@ class Writer:
       self._files[path] = open(path, 'ab', buffering=0)  # noqa: SIM115
       manifest.sync_folder(path.parent)
     return self._files[path]
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-  """A full disk may take a part of what it is given."""
-  view = memoryview(data)
-  while view:
-    view = view[os.write(descriptor, view) :]

@@ -86,13 +86,14 @@ class Folder:
     try:
       if self._file is None:
         self._file = self._open()
-      start = self._file.tell()
+      file = self._file.fileno()
+      good = os.fstat(file).st_size
       try:
-        self._file.write(encode(record))
-        os.fsync(self._file.fileno())
+        manifest_lib.write_all(file, encode(record))
+        os.fsync(file)
       except OSError:
-        # As far as it can be undone: what is left is a torn line.
-        self._file.truncate(start)
+        # Undone: the next record must not go on where this line was torn.
+        os.ftruncate(file, good)
         raise
     except OSError as error:
       raise _cannot(self.path, error) from None

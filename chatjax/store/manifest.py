@@ -251,6 +251,13 @@ def write_durably(path: pathlib.Path, data: bytes) -> None:
   sync_folder(path.parent)
 
 
+def write_all(descriptor: int, data: bytes) -> None:
+  """A full disk may take a part of what it is given."""
+  view = memoryview(data)
+  while view:
+    view = view[os.write(descriptor, view) :]
+
+
 def copy_durably(path: pathlib.Path, target: pathlib.Path) -> None:
   """Copies a file; on return its bytes are on the disk, its name may not be."""
   with open(path, 'rb') as source, open(target, 'wb') as file:

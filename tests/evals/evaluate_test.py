@@ -319,6 +319,31 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
   assert contents(path) == contents(tmp_path / 'whole')
 
 
+def test_a_disk_that_takes_half_a_record(tmp_path, monkeypatch):
+  path = tmp_path / 'out'
+  tasks.run(tasks.says('6'), path)
+  manifest = manifest_lib.read(path)
+  write = os.write
+  left = 2
+
+  def half(descriptor, data):
+    nonlocal left
+    left -= 1
+    if left == 0:
+      raise OSError(28, 'No space left on device')
+    return write(descriptor, data[:9])
+
+  (path / folder_lib.RESULTS).unlink()
+  with folder_lib.Folder(path, manifest) as folder:
+    folder.add({'key': 'a'})
+    with monkeypatch.context() as patch:
+      patch.setattr(os, 'write', half)
+      with pytest.raises(folder_lib.FolderError, match='No space left'):
+        folder.add({'key': 'b', 'text': 'it is torn'})
+      folder.add({'key': 'c', 'text': 'in several pieces'})
+    assert sorted(folder.done()) == ['a', 'c']
+
+
 def test_a_file_in_the_way(tmp_path):
   (tmp_path / 'file').touch()
   with pytest.raises(folder_lib.FolderError, match='cannot be written'):
