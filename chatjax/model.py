@@ -137,9 +137,9 @@ class Chat:
     """
     shape, settings = sweep_lib.plan(params)
     requests = [self._parse(messages, one) for one in settings]
-    running = sweep_lib.start(self.session, requests)
-    return sweep_lib.finish(
-      self.session, running, shape=shape, settings=settings
+    answers = sweep_lib.answers(self.session, requests)
+    return sweep_lib.Sweep(
+      shape=shape, settings=tuple(settings), answers=tuple(answers)
     )
 
   def counterfactuals(

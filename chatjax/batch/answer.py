@@ -19,6 +19,7 @@ from chatjax.batch import lines
 from chatjax.batch import parts
 from chatjax.chat import generation
 from chatjax.chat import keeper
+from chatjax.chat import patience
 from chatjax.chat import session as session_lib
 from chatjax.chat import texts as texts_lib
 from chatjax.protocol import build
@@ -30,8 +31,6 @@ from chatjax.protocol import text_completion
 from chatjax.store import records
 
 CREATED = 0  # when it ran is not told: it would differ every time
-_OVERLOADED = 'server_overloaded'
-_RETRY_S = 0.05
 _MAX_PRIORITY = 1_000_000
 
 
@@ -94,17 +93,13 @@ class Asker:
     self, asked: lines.Asked, key: str
   ) -> tuple[dict[str, Any], int]:
     answer = self._chat if asked.url == lines.CHAT else self._text
-    num_alone = 0
-    while num_alone < 2:  # it may end between the refusal and the look
+    refusals = patience.Refusals(self.session.engine)
+    while True:
       try:
         return await answer(asked, key)
       except types.RequestError as error:
-        if error.code != _OVERLOADED:
-          raise
-        refused = error
-      num_alone += self.session.engine.num_open == 0
-      await asyncio.sleep(_RETRY_S)  # others have filled the queue
-    raise refused  # nobody has: it is too large by itself
+        refusals.take(error)
+      await asyncio.sleep(patience.RETRY_S)
 
   async def _chat(
     self, asked: lines.Asked, key: str

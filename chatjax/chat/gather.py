@@ -8,6 +8,7 @@ import queue
 from typing import Protocol
 
 from chatjax import types
+from chatjax.chat import patience
 
 # The tokens of a request, by choice.
 Tokens = tuple[tuple[types.Token, ...], ...]
@@ -15,6 +16,9 @@ Tokens = tuple[tuple[types.Token, ...], ...]
 
 class Engine(Protocol):
   """The part of an engine that is needed here."""
+
+  @property
+  def max_open(self) -> int: ...
 
   def submit(self, request: types.TokenRequest, sink: types.Sink) -> None: ...
 
@@ -91,7 +95,7 @@ def _is_taken(
   try:
     engine.submit(request, sink)
   except types.RequestError as error:
-    if error.code == 'server_overloaded' and may_wait:
+    if error.code == patience.OVERLOADED and may_wait:
       return False
     raise
   return True

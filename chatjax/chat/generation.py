@@ -36,7 +36,7 @@ class Engine(Protocol):
       them those that decode and those that were put out.
     num_pages_used, cache_usage: of the cache, and its share.
     num_compilations: since it was ready.
-    max_rows: choices that decode at once.
+    max_rows, max_open: choices that decode at once, and that may be open.
   """
 
   totals: stats.Totals
@@ -54,6 +54,9 @@ class Engine(Protocol):
 
   @property
   def max_rows(self) -> int: ...
+
+  @property
+  def max_open(self) -> int: ...
 
   @property
   def num_open(self) -> int: ...

@@ -195,10 +195,11 @@ def run(
   by_prompt: dict[tuple[int, ...], list[int]] = {}
   for number, request in enumerate(asked):
     by_prompt.setdefault(request.prompt_ids, []).append(number)
+  most = min(_MAX_CHOICES, engine.max_open)
   groups = [
-    numbers[start : start + _MAX_CHOICES]
+    numbers[start : start + most]
     for numbers in by_prompt.values()
-    for start in range(0, len(numbers), _MAX_CHOICES)
+    for start in range(0, len(numbers), most)
   ]
   together = [
     dataclasses.replace(

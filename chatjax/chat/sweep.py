@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from chatjax import types
-from chatjax.chat import generation
+from chatjax.chat import patience
 from chatjax.chat import session as session_lib
 from chatjax.chat import settings as settings_lib
 from chatjax.chat import together as together_lib
@@ -60,35 +60,36 @@ def plan(
   return settings_lib.broadcast(given, SWEPT)
 
 
-def start(
+def answers(
   session: session_lib.Session, requests: Sequence[types.Request]
-) -> list[generation.Generation]:
-  """Submits requests that differ by settings alone.
+) -> list[response.ChatCompletion]:
+  """Answers requests that differ by settings alone.
+
+  As many go together as the engine's queue takes. While others have filled it,
+  they wait.
 
   Raises:
-    types.RequestError: one of them cannot be served; none is then.
+    types.RequestError: one of them cannot be served.
   """
+  most = session.engine.max_open
+  found = []
+  for start in range(0, len(requests), most):
+    found += _together(session, requests[start : start + most])
+  return found
+
+
+def _together(
+  session: session_lib.Session, requests: Sequence[types.Request]
+) -> list[response.ChatCompletion]:
   together = together_lib.Together(session.engine, session_lib.new_id())
   prompt = session.prompt(requests[0])
   running = [
     session.start(request, prompt=prompt, engine=together.part())
     for request in requests
   ]
-  session.submit(together)
-  return running
-
-
-def finish(
-  session: session_lib.Session,
-  running: Sequence[generation.Generation],
-  *,
-  shape: tuple[int, ...],
-  settings: Sequence[Mapping[str, Any]],
-) -> Sweep:
-  """Waits for the answers of what was started."""
+  patience.ask(session.engine, lambda: session.submit(together))
   try:
-    answers = tuple(map(session.answer, running))
+    return list(map(session.answer, running))
   finally:
     for one in running:
       one.cancel()
-  return Sweep(shape=shape, settings=tuple(settings), answers=answers)

@@ -138,6 +138,11 @@ class Engine:
     return self._config.max_rows
 
   @property
+  def max_open(self) -> int:
+    """Choices that may be open: one more is refused."""
+    return self._config.max_queue + self._config.max_rows
+
+  @property
   def is_alive(self) -> bool:
     return self._thread.is_alive() and not self._is_closing
 
@@ -199,13 +204,14 @@ class Engine:
         raise types.RequestError(
           f'Request id {request.request_id!r} is in use.', param='id'
         )
-      bound = self._config.max_queue + self._config.max_rows
       num_open = sum(job.num_open for job in self._open.values())
-      if num_open + request.n > bound:
+      if num_open + request.n > self.max_open:
         raise types.RequestError(
-            f'{num_open} choices are running or waiting already, of {bound} at'
-          ' most; try again later.', code='server_overloaded', status=503,
-        )  # fmt: skip
+          f'{num_open} choices are running or waiting already, of'
+          f' {self.max_open} at most; try again later.',
+          code='server_overloaded',
+          status=503,
+        )
       self._open[request.request_id] = job
       self._commands.append(lambda: self._scheduler.add(job))
       self._wake.notify()

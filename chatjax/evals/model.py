@@ -11,6 +11,7 @@ import dataclasses
 from typing import Any
 
 from chatjax.chat import keeper
+from chatjax.chat import patience
 from chatjax.chat import replay as replay_lib
 from chatjax.chat import scoring
 from chatjax.chat import session as session_lib
@@ -67,8 +68,9 @@ class Model:
     """
     given = {**body, 'model': self.session.model_id}
     limits = limits_lib.Limits(max_n=max(1, body.get('n', 1)))
-    running = self.session.start(
-      request_lib.parse(given, limits=limits).request
+    request = request_lib.parse(given, limits=limits).request
+    running = patience.ask(
+      self.session.engine, lambda: self.session.start(request)
     )
     result = running.result()
     kept = keeper.provenance(running, result, request=body, parts={})
@@ -123,7 +125,9 @@ class Model:
     self, prompt_ids: Sequence[int], token_ids: Sequence[Sequence[int]]
   ) -> Scores:
     pairs = [(tuple(prompt_ids), tuple(ids)) for ids in token_ids]
-    scored = scoring.score(self.session, pairs)
+    scored = patience.ask(
+      self.session.engine, lambda: scoring.score(self.session, pairs)
+    )
     asked = {
       'prompt_ids': prompt_ids,
       'token_ids': [one.token_ids.tolist() for one in scored],

@@ -64,7 +64,7 @@ class FakeEngine:
     self._block = block
     self._pause_s = pause_s
     self._turns_left = fail_after
-    self._max_open = max_open
+    self.max_open = max_open
     self._max_running = max_running
     self._num_cached = num_cached
     # Collecting a dropped stream cancels, in the middle of anything.
@@ -100,7 +100,7 @@ class FakeEngine:
   def submit(self, request: types.TokenRequest, sink: types.Sink) -> None:
     if not self.is_alive:
       raise types.ChatjaxError('The engine does not run any more.')
-    if self.num_open + request.n > self._max_open:
+    if self.num_open + request.n > self.max_open:
       raise types.RequestError(
         'The queue is full.', code='server_overloaded', status=503
       )

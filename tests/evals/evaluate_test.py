@@ -270,6 +270,19 @@ def test_a_sandbox_that_does_not_start_is_no_wrong_answer(
   assert figures(found) == {('code', 'pass@1'): 1.0}
 
 
+@pytest.mark.parametrize('max_open', [1, 3])
+def test_a_queue_that_the_run_itself_has_filled(tmp_path, max_open):
+  one = tasks.says('6', max_open=max_open, pause_s=0.01)
+  found = tasks.run(one, tmp_path / 'out', tasks.MANY[:9], workers=6)
+  assert (found.items, found.errors) == (9, 0)
+
+
+def test_a_queue_smaller_than_a_request_ends_the_run(tmp_path):
+  plan = plan_lib.Plan(request=tasks.SHORT, n=3)
+  with pytest.raises(types.RequestError, match='queue is full'):
+    tasks.run(tasks.says('6', max_open=2), tmp_path / 'out', plan=plan)
+
+
 def test_a_folder_is_of_one_run(tmp_path):
   path = tmp_path / 'out'
   tasks.run(tasks.says('6'), path)

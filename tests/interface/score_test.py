@@ -105,6 +105,17 @@ def test_more_than_the_queue_takes(engine, model, monkeypatch):
   assert [x.total for x in again] == [x.total for x in calm]
 
 
+def test_a_queue_smaller_than_the_completions_of_a_prompt(
+  engine, model, monkeypatch
+):
+  pairs = [((1, 2), [65, i]) for i in range(engine.max_rows + 3)]
+  calm = model.score_many(pairs)
+  config = dataclasses.replace(engine._config, max_queue=1)
+  monkeypatch.setattr(engine, '_config', config)
+  again = model.score_many(pairs)
+  assert [x.total for x in again] == [x.total for x in calm]
+
+
 def test_entropy_and_rank_are_those_of_the_whole_distribution(engine, model):
   prompt = asking.PROMPTS[17]
   ids = [5, 200]

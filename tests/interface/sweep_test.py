@@ -84,9 +84,22 @@ def test_a_refused_setting_leaves_nothing_behind(engine, model):
   with pytest.raises(types.RequestError) as caught:
     model.sweep(MESSAGES, temperature=[1.0, -1.0])
   assert caught.value.param == 'temperature'
-  with pytest.raises(types.RequestError, match='at most'):
-    model.sweep(MESSAGES, seed=range(2000), max_tokens=1)
   assert engine.num_open == 0
+
+
+def test_settings_that_the_queue_does_not_hold(engine, model):
+  num = engine.max_open + 3
+  sweep = model.sweep(MESSAGES, seed=range(num), max_tokens=1, **TOLD)
+  assert len(sweep.answers) == num
+  last = model.chat(MESSAGES, **sweep.settings[-1])
+  assert told(sweep.answers[-1]) == told(last)
+
+
+def test_sweeps_wait_for_each_other(engine, model):
+  half = range(engine.max_open // 2 + 1)
+  prompts = [MESSAGES] * 3
+  made = coupled.draw([model], prompts, seed=half, max_tokens=2)
+  assert made.answers.shape == (1, 3, len(half))
 
 
 @pytest.mark.parametrize(
