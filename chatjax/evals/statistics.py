@@ -87,7 +87,7 @@ def bootstrap(
 ) -> tuple[float, float]:
   """The percentile interval of a mean, from resampled items."""
   array = np.asarray(values, np.float64)
-  rng = np.random.default_rng(seed)
+  rng = np.random.default_rng(seed % 2**64)  # it takes none below 0
   means = []
   for start in range(0, resamples, _CHUNK):
     shape = min(_CHUNK, resamples - start), len(array)

@@ -64,6 +64,7 @@ def test_the_bootstrap_is_its_seed():
   one = statistics.bootstrap(values, seed=1)
   assert one == statistics.bootstrap(values, seed=1)
   assert one != statistics.bootstrap(values, seed=2)
+  assert one != statistics.bootstrap(values, seed=-1)
 
 
 def test_a_mean_says_how_its_interval_was_made():
