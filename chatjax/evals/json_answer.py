@@ -44,6 +44,10 @@ class JsonAnswer:
         return _wrong(marks.TOO_LONG)
       except RecursionError:
         error = 'nested too deep'
+      except limited.LimitedError:
+        raise
+      except Exception as found:  # noqa: BLE001 - an answer must not end a run
+        error = f'not checked: {type(found).__name__}: {found}'
       if error is not None:
         return _wrong(f'schema, {error}')
     if self.answer is not _NOTHING and not equal(value, self.answer):

@@ -199,6 +199,12 @@ def test_a_schema_without_end_is_wrong():
   assert (mark.score, mark.detail) == (0, 'schema, nested too deep')
 
 
+@pytest.mark.parametrize('text', ['1e999', '1' * 400])
+def test_a_number_that_the_validator_cannot_take_is_wrong(text):
+  mark = grader('json', schema={'multipleOf': 0.1}).mark(text)
+  assert (mark.score, mark.detail[:6]) == (0, 'schema')
+
+
 URL = 'http://127.0.0.1:9/schema.json'
 
 
