@@ -1,8 +1,9 @@
 """Runs a Python program that nobody has read, and says how it ended.
 
-Started by `sandbox.run` as `python -I -S jail.py FD`, in an empty folder, never
-imported. It reads a JSON job from its standard input, gives up what it could do
-harm with, runs the program, and writes what became of it to the descriptor FD:
+Started by `sandbox.run` as `python -s -S -P jail.py FD`, in an empty folder,
+never imported. It reads a JSON job from its standard input, gives up what it
+could do harm with, runs the program, and writes what became of it to the
+descriptor FD:
 
   {"layers": [...]}             before the program has a say
   {"nonce": ..., "error": ...}  after it; without the nonce nothing counts
@@ -18,6 +19,7 @@ import ctypes
 import json
 import os
 import platform
+import re
 import resource
 import struct
 import sys
@@ -65,6 +67,7 @@ _OPENING_CALLS = {'open': ((2, None), 24), 'openat': ((257, 56), 32)}
 _TRUNCATION_KNOWN = 3
 _EPERM = 1
 _MAX_TOLD = 300
+_ADDRESS = re.compile('0x[0-9a-f]{6,}')
 
 
 def _call(number: int, *arguments: object) -> int:
@@ -205,6 +208,7 @@ def _run(program: str) -> str | None:
       text = f'{type(error).__name__}: {error}'
     except BaseException:  # noqa: BLE001 - its words may raise, too
       text = type(error).__name__
+    text = _ADDRESS.sub('0x...', text)  # another one every time
     return ' '.join(text.split())[:_MAX_TOLD].rstrip(': ')
   return None
 

@@ -20,6 +20,11 @@ from chatjax import types
 _JAIL = pathlib.Path(__file__).with_name('jail.py')
 # All there are; see `jail`.
 LAYERS = ('limits', 'capabilities', 'files', 'calls')
+# No packages, and no module from beside a file. `-I` would be the same, but it
+# ignores the environment, which is ours.
+_FLAGS = ('-s', '-S', '-P')
+# Else sets of texts have another order every time, and so may scores.
+_ENVIRONMENT = {'PYTHONHASHSEED': '0'}
 _MAX_TOLD_BYTES = 8192
 _START_S = 20.0  # an interpreter starts, on a busy machine too
 _STARTS = 3
@@ -78,10 +83,11 @@ class Verdict:
 
 
 def run(program: str, limits: Limits | None = None) -> Verdict:
-  """Runs Python source in an interpreter without packages (`-I -S`).
+  """Runs Python source in an interpreter without packages (`-s -S -P`).
 
   It has an empty folder that is removed afterwards, no standard streams and no
-  environment; `jail` says what it may not do. A program that ends itself before
+  environment but a fixed seed of hashes, so that texts in a set have one order;
+  `jail` says what it may not do. A program that ends itself before
   its last line has not passed, unless it was made to deceive: it runs in the
   process that tells its end, so it could find out how that is told.
 
@@ -112,8 +118,8 @@ def _try(program: str, limits: Limits) -> Verdict | None:
     prefix='chatjax-answer-', ignore_cleanup_errors=True
   ) as folder:
     process = subprocess.Popen(
-      [sys.executable, '-I', '-S', str(_JAIL), str(tell)],
-      cwd=folder, env={}, pass_fds=[tell], start_new_session=True,
+      [sys.executable, *_FLAGS, str(_JAIL), str(tell)],
+      cwd=folder, env=_ENVIRONMENT, pass_fds=[tell], start_new_session=True,
       stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
       stderr=subprocess.DEVNULL,
     )  # fmt: skip

@@ -178,6 +178,23 @@ def test_it_sees_no_environment(monkeypatch):
   assert sandbox.run(program).has_passed
 
 
+def test_its_environment_is_a_seed_of_hashes():
+  program = 'import os, sys; raise KeyError(dict(os.environ), sys.path)'
+  error = sandbox.run(program).error
+  assert "{'PYTHONHASHSEED': '0'" in error
+  assert 'site-packages' not in error
+
+
+def test_texts_in_a_set_have_the_same_order_every_time():
+  program = 'raise KeyError(list({str(i) for i in range(40)}))'
+  assert len({sandbox.run(program).error for _ in range(3)}) == 1
+
+
+def test_addresses_are_not_told():
+  error = sandbox.run('raise KeyError(object(), 0xff, "0xff")').error
+  assert error == "KeyError: (<object object at 0x...>, 255, '0xff')"
+
+
 def test_no_file_of_the_caller_is_open_in_it(tmp_path):
   with open(tmp_path / 'mine', 'w') as file:
     os.set_inheritable(file.fileno(), True)
