@@ -117,7 +117,22 @@ def _record(line: bytes, where: str) -> Mapping[str, Any]:
     raise fields_lib.TaskError(f'{where}: it is no JSON ({error}).') from None
   if not isinstance(record, dict):
     raise fields_lib.TaskError(f'{where}: it must be a JSON object.')
+  for name, value in record.items():
+    if _is_torn([name, value]):
+      raise fields_lib.TaskError(
+        f'{where}: the field {name!a} has half of a surrogate pair'
+        ' (\\ud800 to \\udfff), which is no text; write the character itself.'
+      )
   return record
+
+
+def _is_torn(value: Any) -> bool:
+  """Whether JSON has a text somewhere that cannot be written as UTF-8."""
+  try:
+    json.dumps(value, ensure_ascii=False).encode()
+  except UnicodeEncodeError:
+    return True
+  return False
 
 
 def _no_number(name: str) -> None:

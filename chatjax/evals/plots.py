@@ -17,6 +17,7 @@ _ROW, _LABEL, _MARGIN = 30, 190, 24
 _CELL, _GAP = 14, 3
 _BARS = 24
 _PLOT_HEIGHT = 150
+_NOT_XML = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]')
 _FRAME = re.compile(r'viewBox="0 0 (\S+) (\S+)"')
 
 COLOURS = """
@@ -155,6 +156,8 @@ def pairs(
 def standalone(picture: str) -> str:
   """A picture as a file of its own, with its colours and its size."""
   width, height = _FRAME.search(picture).groups()
+  # What XML has no way to say would make the whole file none.
+  picture = _NOT_XML.sub('', picture)
   head, _, rest = picture.partition('>')
   return (
     f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}"'

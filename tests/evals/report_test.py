@@ -263,3 +263,9 @@ def test_bars_are_as_high_as_their_counts():
   )
   heights = [float(x.get('height')) for x in root if x.get('class') == 'bar']
   assert [round(4 * height / heights[0]) for height in heights] == [4, 1, 2]
+
+
+def test_a_picture_is_xml_whatever_an_id_holds():
+  picture = plots.grid([('a\x00\x1b\uffffb', 1.0)], title='Items\x08')
+  root = xml.etree.ElementTree.fromstring(plots.standalone(picture))
+  assert 'ab: 1' in ''.join(root.itertext())
