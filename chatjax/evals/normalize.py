@@ -8,7 +8,10 @@ import string
 import unicodedata
 
 _ARTICLES = re.compile(r'\b(a|an|the)\b')
-_NUMBER = re.compile(r'-?\d[\d,]*(?:\.\d+)?|-?\.\d+')
+# A hyphen after a digit or a letter is none of a number: "10-5", "pages 2-7".
+_SIGN = r'(?:(?<!\w)-)?'
+_NUMBER = re.compile(rf'{_SIGN}\d[\d,]*(?:\.\d+)?|{_SIGN}\.\d+')
+_MINUS = str.maketrans({'\u2212': '-'})  # typeset
 _NO_PUNCTUATION = str.maketrans('', '', string.punctuation)
 
 
@@ -50,7 +53,7 @@ def number(text: str) -> str:
     >>> number('So it is 1,250.50 or 7.0')
     '7'
   """
-  found = _NUMBER.findall(text)
+  found = _NUMBER.findall(text.translate(_MINUS))
   if not found:
     return ''
   whole, _, decimals = found[-1].replace(',', '').partition('.')

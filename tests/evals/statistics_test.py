@@ -91,6 +91,12 @@ def test_a_mean_says_how_its_interval_was_made():
     ('number', '-0', '0'),
     ('number', '.5', '0.5'),
     ('number', 'none', ''),
+    ('number', 'x = \u22125', '-5'),
+    ('number', '10-5', '5'),
+    ('number', 'pages 10-15', '15'),
+    ('number', 'GPT-4', '4'),
+    ('number', '10 - -.5', '-0.5'),
+    ('number', '(-3)', '-3'),
   ],
 )
 def test_normalizations(name, text, want):
