@@ -32,7 +32,7 @@ def read(fields: fields_lib.Fields) -> Exact:
   """From `answer` (a string or several) and `normalize`."""
   is_one = isinstance(fields.any('answer'), str)
   answers = (fields.text('answer'),) if is_one else fields.texts('answer')
-  return Exact(
-    answers=answers,
-    normalize=fields.one_of('normalize', normalize.NORMALIZATIONS, 'strip'),
-  )
+  name = fields.one_of('normalize', normalize.NORMALIZATIONS, 'strip')
+  if any(normalize.loses(name, answer) for answer in answers):
+    raise fields.wrong('answer', normalize.kept(name))
+  return Exact(answers=answers, normalize=name)

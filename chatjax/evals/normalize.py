@@ -64,6 +64,19 @@ def number(text: str) -> str:
   return value if value == '0' else f'{sign}{value}'
 
 
+def kept(name: str) -> str:
+  """What an answer must be instead, in words."""
+  return (
+    f'a text of which the normalization {name!r} leaves something; change it,'
+    " or 'normalize'"
+  )
+
+
+def loses(name: str, answer: str) -> bool:
+  """Whether nothing is left of an answer: any empty text would be right."""
+  return bool(answer.strip()) and not NORMALIZATIONS[name](answer)
+
+
 NORMALIZATIONS: dict[str, Callable[[str], str]] = {
   'none': none,
   'strip': strip,

@@ -49,11 +49,10 @@ def read(fields: fields_lib.Fields) -> Regex:
     raise fields.wrong(
       'pattern', 'with a group, (...), that is compared with the answer'
     )
-  return Regex(
-    pattern=pattern,
-    answer=answer,
-    normalize=fields.one_of('normalize', normalize.NORMALIZATIONS, 'strip'),
-  )
+  name = fields.one_of('normalize', normalize.NORMALIZATIONS, 'strip')
+  if answer is not None and normalize.loses(name, answer):
+    raise fields.wrong('answer', normalize.kept(name))
+  return Regex(pattern=pattern, answer=answer, normalize=name)
 
 
 def _last(pattern: str, text: str) -> str | None:

@@ -76,6 +76,21 @@ def test_a_right_choice_has_three_names(tmp_path, answer):
     ({**EXACT, 'id': '\ud800'}, ": the field 'id' has half of a surrogate"),
     ({**EXACT, 'question': 'a\udc00'}, ": the field 'question' has half of"),
     ({**EXACT, 'meta': {'\ud800': 1}}, ": the field 'meta' has half of"),
+    ({**EXACT, 'answer': 'A', 'normalize': 'words'}, 'leaves something'),
+    (
+      {**EXACT, 'answer': ['1', 'none'], 'normalize': 'number'},
+      ": the field 'answer' is",
+    ),
+    (
+      {
+        'kind': 'regex',
+        'question': '',
+        'pattern': '(a)',
+        'answer': 'a',
+        'normalize': 'number',
+      },
+      ": the field 'answer' is",
+    ),
     ({**EXACT, 'id': 7}, ": the field 'id' is 7"),
     ({**EXACT, 'request': {'n': 2}}, "without 'n', which the run decides"),
     ({**EXACT, 'request': {'top_p': 2}}, "(Invalid value for 'top_p': 2.0"),
