@@ -12,6 +12,7 @@ from chatjax import types
 from chatjax.evals import items as items_lib
 
 _DOMAIN = 'chatjax-eval-seed-1'
+_LIMITS = frozenset({'max_tokens', 'max_completion_tokens'})
 _DEFAULT_REQUEST = {'temperature': 0.0, 'max_tokens': 512}
 
 
@@ -68,12 +69,12 @@ class Plan:
 
   def fields(self, item: Mapping[str, Any]) -> dict[str, Any]:
     """Of the requests of an item with fields of its own."""
-    given = {**self.request, **item}
-    # The same limit under its other name.
-    known = dict(_DEFAULT_REQUEST)
-    if 'max_completion_tokens' in given:
-      del known['max_tokens']
-    return {**known, **given}
+    made = dict(_DEFAULT_REQUEST)
+    for given in (self.request, item):
+      if not _LIMITS.isdisjoint(given):  # one limit under two names
+        made = {name: made[name] for name in made if name not in _LIMITS}
+      made.update(given)
+    return made
 
   def seeds_of(self, item_id: str) -> tuple[int, ...]:
     """The seeds that an item is asked with: the same for every model.

@@ -16,3 +16,13 @@ def test_one_seed_given_is_that_of_the_run():
   assert plan_lib.Plan(seeds=(7,)).seeds_of('a') == (
     plan_lib.Plan(seed=7).seeds_of('a')
   )
+
+
+def test_a_limit_of_an_item_goes_before_whatever_its_name():
+  names = 'max_tokens', 'max_completion_tokens'
+  for run in names:
+    for item in names:
+      fields = plan_lib.Plan(request={run: 9}).fields({item: 5})
+      assert fields == {'temperature': 0.0, item: 5}
+    assert plan_lib.Plan(request={run: 9}).fields({})[run] == 9
+  assert plan_lib.Plan().fields({})['max_tokens'] == 512
