@@ -91,7 +91,7 @@ class Folder:
       try:
         manifest_lib.write_all(file, encode(record))
         os.fsync(file)
-      except OSError:
+      except BaseException:  # Ctrl-C too
         # Undone: the next record must not go on where this line was torn.
         os.ftruncate(file, good)
         raise

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Sequence
 import concurrent.futures
+import contextlib
 import dataclasses
 import threading
 
@@ -81,6 +83,24 @@ def run(
         folder.add(record)
         done[record['key']] = record
         progress(len(done), len(keys))
-    finally:
+    except BaseException:  # Ctrl-C too
       stop.set()  # nothing new is begun for a run that has failed
+      pool.shutdown(cancel_futures=True)
+      _keep_rest(futures, folder, done.keys())
+      raise
   return [done[key] for key in keys]
+
+
+def _keep_rest(
+  futures: Collection[concurrent.futures.Future[asking.Record | None]],
+  folder: folder_lib.Folder,
+  kept: Collection[str],
+) -> None:
+  """Writes the answers that came while a run was ending."""
+  with contextlib.suppress(folder_lib.FolderError):  # why it ends, perhaps
+    for future in futures:
+      if future.cancelled() or future.exception() is not None:
+        continue
+      record = future.result()
+      if record is not None and record['key'] not in kept:
+        folder.add(record)

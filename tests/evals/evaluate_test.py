@@ -254,6 +254,20 @@ def test_a_dead_engine_is_no_wrong_answer(tmp_path):
   assert not any('error' in record for record in kept)
 
 
+def test_answers_in_flight_are_kept_when_a_run_is_ended(tmp_path):
+  def end(done, unused_total):
+    if done:
+      raise KeyboardInterrupt
+
+  path, one = tmp_path / 'out', tasks.says('6', pause_s=0.05)
+  with pytest.raises(KeyboardInterrupt):
+    tasks.run(one, path, tasks.MANY, workers=6, progress=end)
+  kept = folder_lib.records(path / folder_lib.PARTIAL)
+  assert 4 <= len(kept) == len({record['key'] for record in kept}) < 60
+  found = tasks.run(one, path, tasks.MANY)
+  assert found.items == 60
+
+
 def test_a_sandbox_that_does_not_start_is_no_wrong_answer(
   tmp_path, monkeypatch
 ):
@@ -319,7 +333,7 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
 
   def full(descriptor):
     calls.append(descriptor)
-    if len(calls) == 5:  # two for the manifest, one each for names and records
+    if len(calls) >= 5:  # two for the manifest, one each for names and records
       raise OSError(28, 'No space left on device')
     sync(descriptor)
 
