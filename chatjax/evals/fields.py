@@ -78,7 +78,7 @@ class Fields:
     """A regular expression of Python."""
     try:
       return re.compile(self.text(name))
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
       raise self.wrong(name, f'a regular expression ({error})') from None
 
   def wrong(self, name: str, allowed: str) -> TaskError:

@@ -110,6 +110,8 @@ def _validator(schema: Mapping[str, Any]):
 
 def _check_schema(schema: Mapping[str, Any], fields: fields_lib.Fields) -> None:
   package = _jsonschema()
+  if not isinstance(schema.get('$schema', ''), str):
+    raise fields.wrong('schema', "a JSON schema whose '$schema' is a string")
   kind = package.validators.validator_for(schema)
   try:
     kind.check_schema(schema)
@@ -121,6 +123,12 @@ def _check_schema(schema: Mapping[str, Any], fields: fields_lib.Fields) -> None:
       'schema',
       f'a JSON schema whose references are found in itself ({error})',
     ) from None
+  except RecursionError:
+    raise fields.wrong(
+      'schema', 'a JSON schema that is nested less deep'
+    ) from None
+  except OverflowError as error:  # of a pattern
+    raise fields.wrong('schema', f'a JSON schema ({error})') from None
 
 
 class _ReferenceError(Exception):

@@ -50,6 +50,8 @@ class Plan:
     for seed in (self.seed, *self.seeds):
       if not types.MIN_SEED <= seed <= types.MAX_SEED:
         raise PlanError(f'The seed {seed} is no 64-bit integer.')
+    if not self.ks:
+      raise PlanError('k is empty; name one or more k of pass@k, such as 1.')
     for k in self.ks:
       if not 1 <= k <= self.samples:
         raise PlanError(

@@ -111,6 +111,38 @@ def test_a_right_choice_has_three_names(tmp_path, answer):
       {'kind': 'regex', 'question': '', 'pattern': 'a', 'answer': 'a'},
       'with a group',
     ),
+    (
+      {'kind': 'regex', 'question': '', 'pattern': 'a{99999999999999999999}'},
+      'a regular expression (the repetition number is too large)',
+    ),
+    (
+      {'kind': 'regex', 'question': '', 'pattern': '(' * 3000 + ')' * 3000},
+      'a regular expression (maximum recursion',
+    ),
+    (
+      {'kind': 'json', 'question': '', 'schema': {'$schema': {}}},
+      "whose '$schema' is a string",
+    ),
+    (
+      {'kind': 'json', 'question': '', 'schema': {'$schema': 5}},
+      "whose '$schema' is a string",
+    ),
+    (
+      {
+        'kind': 'json',
+        'question': '',
+        'schema': {'pattern': 'a{99999999999999999999}'},
+      },
+      ": the field 'schem",
+    ),
+    (
+      {
+        'kind': 'json',
+        'question': '',
+        'schema': {'pattern': '(' * 3000 + ')' * 3000},
+      },
+      ": the field 'schem",
+    ),
     ({'kind': 'json', 'question': ''}, ": the field 'answer' is null; it must"),
     (
       {'kind': 'json', 'question': '', 'schema': {'type': 'strin'}},

@@ -1,5 +1,7 @@
 """Which seeds and which fields items are asked with."""
 
+import pytest
+
 from chatjax.evals import plan as plan_lib
 
 
@@ -26,3 +28,8 @@ def test_a_limit_of_an_item_goes_before_whatever_its_name():
       assert fields == {'temperature': 0.0, item: 5}
     assert plan_lib.Plan(request={run: 9}).fields({})[run] == 9
   assert plan_lib.Plan().fields({})['max_tokens'] == 512
+
+
+def test_no_k_is_refused():
+  with pytest.raises(plan_lib.PlanError, match='k is empty'):
+    plan_lib.Plan(ks=())
