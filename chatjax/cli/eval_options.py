@@ -15,6 +15,7 @@ from chatjax import types
 from chatjax.cli import flagset
 from chatjax.cli import options
 from chatjax.evals import plan as plan_lib
+from chatjax.models import locate
 
 
 def define(values: flags.FlagValues) -> None:
@@ -82,6 +83,7 @@ def read(values: flags.FlagValues) -> Asked:
     versus = None
     if changes:
       versus = config_file.apply_overrides(config, list(map(_field, changes)))
+      locate.check(versus.model)  # not after the whole first run
   except types.ChatjaxError as error:
     raise flagset.UsageError(str(error)) from error
   return Asked(

@@ -9,9 +9,11 @@ from rich import progress as rich_progress
 
 from chatjax import config as config_lib
 from chatjax.cli import eval_options
+from chatjax.cli import flagset
 from chatjax.cli import loading
 from chatjax.evals import evaluate
 from chatjax.evals import items as items_lib
+from chatjax.evals import plan as plan_lib
 from chatjax.evals import sandbox
 from chatjax.evals import summary as summary_lib
 
@@ -20,6 +22,10 @@ VERSUS = 'versus'
 
 def run(asked: eval_options.Asked, task: evaluate.Task) -> None:
   """Writes the folder that was asked for, and prints the figures."""
+  try:
+    asked.plan.check(task.items)  # before a model is loaded
+  except plan_lib.PlanError as error:
+    raise flagset.UsageError(str(error)) from error
   found = _evaluate(asked, asked.config, task, asked.output)
   print(table(found))
   if asked.versus is not None:

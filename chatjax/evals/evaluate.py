@@ -65,6 +65,7 @@ def evaluate(
   Raises:
     types.ChatjaxError: one sentence that says what is wrong.
   """
+  plan.check(task.items)
   manifest = manifest_lib.make(
     KIND,
     model=session.model_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import hashlib
@@ -58,11 +59,19 @@ class Plan:
           f'pass@{k} wants {max(k, 1)} or more samples of each item; there are'
           f' {self.samples} (n times seeds).'
         )
-    if self.samples > 1 and self.fields({}).get('temperature') == 0:
-      raise PlanError(
-        f'{self.samples} samples at temperature 0 are all the same; set a'
-        ' temperature above 0, or take one sample.'
-      )
+
+  def check(self, items: Iterable[items_lib.Item]) -> None:
+    """Raises `PlanError` if items would be asked the same thing twice."""
+    if self.samples == 1:
+      return
+    for item in items:
+      if item.kind == items_lib.CHOICE:
+        continue  # nothing is drawn
+      if self.fields(item.request).get('temperature') == 0:
+        raise PlanError(
+          f'Item {item.id!r}: {self.samples} samples at temperature 0 are all'
+          ' the same; set a temperature above 0, or take one sample.'
+        )
 
   @property
   def samples(self) -> int:

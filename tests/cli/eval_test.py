@@ -120,6 +120,7 @@ def test_versus_runs_both_and_compares(fake, task, tmp_path):
     (['TASK', '--output=O', '--k=2'], 'pass@2 wants 2 or more'),
     (['TASK', '--output=O', '--kind=essay'], '--kind=essay is not one of'),
     (['TASK', '--output=O', '--versus=dtyp=int8'], "did you mean 'dtype'"),
+    (['TASK', '--output=O', '--versus=model=smollm'], "'smollm'"),
     (['TASK', '--output=O', '--versus=dtype'], 'not of the form'),
     (['compare', 'one'], 'Give two folders'),
   ],

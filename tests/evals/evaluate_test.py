@@ -122,7 +122,6 @@ def test_samples_by_n_and_by_seeds(tmp_path):
     ({'seed': 2**63}, 'is no 64-bit integer'),
     ({'ks': (2,)}, 'pass@2 wants 2 or more samples'),
     ({'ks': (0,)}, 'pass@0 wants 1 or more'),
-    ({'n': 2}, '2 samples at temperature 0 are all the same'),
     ({'request': {'seed': 1}}, "without 'seed', which the run decides"),
     ({'request': {'temperature': 3}}, 'temperature'),
   ],
@@ -295,6 +294,27 @@ def test_a_queue_smaller_than_a_request_ends_the_run(tmp_path):
   plan = plan_lib.Plan(request=tasks.SHORT, n=3)
   with pytest.raises(types.RequestError, match='queue is full'):
     tasks.run(tasks.says('6', max_open=2), tmp_path / 'out', plan=plan)
+
+
+@pytest.mark.parametrize(
+  ('run', 'item', 'is_refused'),
+  [
+    ({}, {}, True),
+    ({'temperature': 1.0}, {}, False),
+    ({'temperature': 1.0}, {'temperature': 0}, True),
+    ({}, {'temperature': 0.5}, False),
+  ],
+)
+def test_samples_that_would_be_the_same(tmp_path, run, item, is_refused):
+  plan = plan_lib.Plan(request=run, n=2)
+  items = [tasks.ITEMS[0], {**tasks.DRAWN[0], 'request': item}]
+  if is_refused:
+    told = "'c': 2 samples at temperature 0 are all the same"
+    with pytest.raises(plan_lib.PlanError, match=told):
+      tasks.run(tasks.says('4'), tmp_path / 'out', items, plan=plan)
+    assert not (tmp_path / 'out').exists()
+  else:
+    tasks.run(tasks.says('4', '5'), tmp_path / 'out', items[1:], plan=plan)
 
 
 def test_a_folder_is_of_one_run(tmp_path):
