@@ -22,10 +22,16 @@ from chatjax.store import manifest as manifest_lib
 _MAX_WRONG = 50
 _MAX_TEXT = 1200
 _PERCENT = f'{100 * statistics.CONFIDENCE:g} %'
+_BOUND = (
+  f' Of fewer than {statistics.FEW} items, or of equal values, which a'
+  ' bootstrap would take for certain, it is a bound made of Wilson'
+  "'s score interval."
+)
 _METHODS = (
   f'Intervals hold the true mean in {_PERCENT} of all cases: Wilson'
   "'s score interval where an item is right or wrong, else the percentile"
   f' bootstrap over items ({statistics.RESAMPLES:,} resamples, seed {{seed}}).'
+  f'{_BOUND}'
 )
 
 STYLE = f"""
@@ -165,9 +171,9 @@ _DIFFERENCE_HEAD = (
 _PAIRED = (
   'Both were asked the same items with the same seeds, so the noise of the draw'
   f' is common to them. Intervals ({_PERCENT}) of the difference are percentile'
-  f' bootstraps over pairs ({statistics.RESAMPLES:,} resamples, seed {{seed}});'
-  ' p is that of the exact two-sided McNemar test, where an item is right or'
-  ' wrong.'
+  f' bootstraps over pairs ({statistics.RESAMPLES:,} resamples, seed {{seed}}).'
+  f'{_BOUND} p is that of the exact'
+  ' two-sided McNemar test, where an item is right or wrong.'
 )
 
 

@@ -13,7 +13,10 @@ CONFIDENCE = 0.95
 RESAMPLES = 10_000
 _CHUNK = 256  # resamples at a time: memory does not grow with their number
 
-WILSON, BOOTSTRAP = 'Wilson', 'bootstrap'
+# Of fewer items a bootstrap is too narrow: it knows no value but those seen.
+FEW = 20
+
+WILSON, BOOTSTRAP, BOUND = 'Wilson', 'bootstrap', 'Wilson bound'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,30 +38,104 @@ class Estimate:
 def estimate(
   values: Sequence[float], *, seed: int, confidence: float = CONFIDENCE
 ) -> Estimate:
-  """The mean of some values: of a proportion by Wilson, else by bootstrap.
+  """The mean of some values: of a proportion by Wilson, else as `difference`.
 
   Args:
-    values: one per item; a proportion if each is 0 or 1.
+    values: one per item, from 0 to 1; a proportion if each is 0 or 1.
     seed: of the resampling, where there is any.
     confidence: how often such an interval holds the true mean.
   """
   if not values:
     raise ValueError('There are no values to estimate a mean from.')
   if set(values) <= {0, 1}:
-    interval = wilson(round(sum(values)), len(values), confidence=confidence)
-    method = WILSON
-  else:
-    interval = bootstrap(values, seed=seed, confidence=confidence)
-    method = BOOTSTRAP
-  mean = math.fsum(values) / len(values)
+    successes = round(sum(values))
+    interval = wilson(successes, len(values), confidence=confidence)
+    return _estimate(values, interval, WILSON)
+  return _mean(values, (0.0, 1.0), seed, confidence)
+
+
+def difference(
+  gains: Sequence[float], *, seed: int, confidence: float = CONFIDENCE
+) -> Estimate:
+  """The mean of differences: by bootstrap, or bounds of few or equal ones.
+
+  Args:
+    gains: one per item, from -1 to 1.
+    seed: of the resampling, where there is any.
+    confidence: how often such an interval holds the true mean.
+  """
+  return _mean(gains, (-1.0, 1.0), seed, confidence)
+
+
+def _mean(
+  values: Sequence[float],
+  reach: tuple[float, float],
+  seed: int,
+  confidence: float,
+) -> Estimate:
+  if min(values) == max(values):
+    interval = bound_of_equals(
+      values[0], len(values), reach, confidence=confidence
+    )
+    return _estimate(values, interval, BOUND)
+  if len(values) < FEW:
+    interval = bound_of_few(values, reach, confidence=confidence)
+    return _estimate(values, interval, BOUND)
+  interval = bootstrap(values, seed=seed, confidence=confidence)
+  return _estimate(values, interval, BOOTSTRAP)
+
+
+def _estimate(
+  values: Sequence[float], interval: tuple[float, float], method: str
+) -> Estimate:
   low, high = interval
+  mean = math.fsum(values) / len(values)
   return Estimate(
     mean=mean, low=low, high=high, method=method, count=len(values)
   )
 
 
+def bound_of_equals(
+  value: float,
+  count: int,
+  reach: tuple[float, float],
+  *,
+  confidence: float = CONFIDENCE,
+) -> tuple[float, float]:
+  """Where the mean may lie if all items seen had one value.
+
+  The share of items that have another is at most Wilson's upper end of none in
+  so many, and those may lie at either end of the reach. Of all 0 or all 1 it is
+  Wilson's interval.
+
+  Example:
+    >>> low, high = bound_of_equals(0.0, 164, (-1.0, 1.0))
+    >>> round(low, 4), round(high, 4)
+    (-0.0229, 0.0229)
+  """
+  _, others = wilson(0, count, confidence=confidence)
+  low, high = reach
+  return value - others * (value - low), value + others * (high - value)
+
+
+def bound_of_few(
+  values: Sequence[float],
+  reach: tuple[float, float],
+  *,
+  confidence: float = CONFIDENCE,
+) -> tuple[float, float]:
+  """Wilson's interval of a mean, as if it were one of values at both ends.
+
+  No values within the reach with that mean vary more, so it is not too narrow.
+  """
+  low, high = reach
+  share = math.fsum((value - low) / (high - low) for value in values)
+  ends = wilson(share, len(values), confidence=confidence)
+  return tuple(low + (high - low) * end for end in ends)
+
+
 def wilson(
-  successes: int, trials: int, *, confidence: float = CONFIDENCE
+  successes: float, trials: int, *, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
   """Wilson's score interval of a proportion.
 

@@ -200,11 +200,6 @@ def _difference(
   name: Name, first: Sequence[float], second: Sequence[float], seed: int
 ) -> Difference:
   gains = [b - a for a, b in zip(first, second, strict=True)]
-  low, high = statistics.bootstrap(gains, seed=seed)
-  gain = statistics.Estimate(
-    mean=sum(gains) / len(gains), low=low, high=high,
-    method=statistics.BOOTSTRAP, count=len(gains),
-  )  # fmt: skip
   told = {}
   if {*first, *second} <= {0, 1}:
     lost, won = gains.count(-1), gains.count(1)
@@ -218,7 +213,7 @@ def _difference(
     name=name[1],
     first=statistics.estimate(first, seed=seed),
     second=statistics.estimate(second, seed=seed),
-    gain=gain,
+    gain=statistics.difference(gains, seed=seed),
     **told,
   )
 

@@ -68,7 +68,7 @@ def test_two_runs_are_compared(fake, task, tmp_path):
   code, told, err = fake('', 'eval', 'compare', str(first), str(second))
   assert (code, err) == (0, '')
   assert f'# {first} against {second}' in told
-  row = '| code | pass@1 | 0.0 % | 100.0 % | +100.0 | +100.0 to +100.0 |'
+  row = '| code | pass@1 | 0.0 % | 100.0 % | +100.0 | -58.7 to +100.0 |'
   assert f'{row} 0 | 1 | 1 |' in told
   out = tmp_path / 'c'
   again = fake('', 'eval', 'compare', str(first), str(second),

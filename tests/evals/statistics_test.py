@@ -70,10 +70,39 @@ def test_the_bootstrap_is_its_seed():
 def test_a_mean_says_how_its_interval_was_made():
   share = statistics.estimate([1.0, 0.0, 1, True], seed=0)
   assert (share.mean, share.method, share.count) == (0.75, 'Wilson', 4)
-  mean = statistics.estimate([1.0, 0.5], seed=0)
+  mean = statistics.estimate([1.0, 0.5] * 10, seed=0)
   assert (mean.mean, mean.method) == (0.75, 'bootstrap')
+  few = statistics.estimate([1.0, 0.5], seed=0)
+  assert (few.mean, few.method) == (0.75, 'Wilson bound')
   with pytest.raises(ValueError, match='no values'):
     statistics.estimate([], seed=0)
+
+
+@pytest.mark.parametrize('count', [1, 3, 19, 20, 500])
+@pytest.mark.parametrize('value', [0.0, 0.25, 1.0])
+def test_equal_values_are_not_certain(count, value):
+  one = statistics.estimate([value] * count, seed=0)
+  assert 0 <= one.low <= value <= one.high <= 1
+  assert 0.7 / count < one.high - one.low < 4 / count
+  if value in (0, 1):
+    same = statistics.bound_of_equals(value, count, (0, 1))
+    assert (one.low, one.high) == pytest.approx(same, abs=1e-12)
+  gain = statistics.difference([value] * count, seed=0)
+  assert -1 <= gain.low <= value <= gain.high <= 1
+  assert gain.high - gain.low > one.high - one.low
+
+
+@pytest.mark.parametrize('count', [2, 5, 12])
+@pytest.mark.parametrize('weights', [(4, 1, 1), (1, 8, 1), (0, 1, 9)])
+def test_few_values_hold_the_mean_as_often_as_they_say(count, weights):
+  places = np.array([0.0, 0.5, 1.0])
+  shares = np.array(weights) / sum(weights)
+  rng = np.random.default_rng(0)
+  held = 0
+  for values in rng.choice(places, (500, count), p=shares).tolist():
+    one = statistics.estimate(values, seed=0)
+    held += one.low <= shares @ places <= one.high
+  assert held / 500 > 0.92
 
 
 @pytest.mark.parametrize(
