@@ -118,6 +118,7 @@ def test_versus_runs_both_and_compares(fake, task, tmp_path):
     (['TASK', '--output=O', '--n=2'], '2 samples at temperature 0'),
     (['TASK', '--output=O', '--seeds=a'], '--seeds=a must be integers'),
     (['TASK', '--output=O', '--k=2'], 'pass@2 wants 2 or more'),
+    (['TASK', '--output=O', '--k='], 'k is empty'),
     (['TASK', '--output=O', '--kind=essay'], '--kind=essay is not one of'),
     (['TASK', '--output=O', '--versus=dtyp=int8'], "did you mean 'dtype'"),
     (['TASK', '--output=O', '--versus=model=smollm'], "'smollm'"),
