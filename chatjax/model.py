@@ -124,7 +124,8 @@ class Chat:
     """Answers under many settings, with one prefill for all of them.
 
     Each answer is what `chat` gives for its settings, bit for bit; those of
-    one seed are drawn with the same noise.
+    one seed are drawn with the same noise. More than the engine's queue holds
+    go in groups, with a prefill each.
 
     Args:
       messages: as for `chat`.
