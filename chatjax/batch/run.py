@@ -17,6 +17,7 @@ from chatjax.batch import answer as answer_lib
 from chatjax.batch import content
 from chatjax.batch import final
 from chatjax.batch import folder as folder_lib
+from chatjax.batch import identity
 from chatjax.batch import kept as kept_lib
 from chatjax.batch import leases as leases_lib
 from chatjax.batch import lines
@@ -28,16 +29,11 @@ from chatjax.chat import session as session_lib
 from chatjax.protocol import limits as limits_lib
 from chatjax.store import manifest as manifest_lib
 
-_KIND = 'batch'
 _MERGE = 'merge'
 _PARSERS = 2  # threads; more would only take turns
 _POLL_S = 0.2
 _WHO = ('host', 'boot', 'pids', 'pid', 'started')
 _INPUT = 'requests.jsonl'
-# Runs that differ only there have the same answers to the same requests.
-_MOVES_NO_ANSWER = ('inputs.', 'settings.limits', 'settings.range_lines')
-_ORIGIN_DIGITS = 32
-_SHOWN = 5  # differences in one sentence
 
 
 class BusyError(types.ChatjaxError):
@@ -120,7 +116,7 @@ def run(
       ) as source,
       concurrent.futures.ThreadPoolExecutor(_PARSERS) as pool,
       contextlib.closing(
-        kept_lib.Kept(_kept_folder(folder, manifest))
+        kept_lib.Kept(identity.kept_folder(folder, manifest))
       ) as kept,
     ):  # fmt: skip
       worker = worker_lib.Worker(
@@ -164,7 +160,7 @@ def merge(output: pathlib.Path) -> manifest_lib.Manifest:
     folder.FolderError: some are not, or the folder is not of a batch.
   """
   manifest = manifest_lib.read(output)
-  if manifest.kind != _KIND:
+  if manifest.kind != identity.KIND:
     raise folder_lib.FolderError(
       f'{output} is no folder of a batch (its {manifest_lib.NAME} says'
       f' {manifest.kind!r}); give the --output of chatjax batch.'
@@ -279,7 +275,7 @@ def _identify(
 ) -> manifest_lib.Manifest:
   """The folder's manifest, which is made now or says the same as this run."""
   mine = manifest_lib.make(
-    _KIND,
+    identity.KIND,
     model=session.model_id,
     engine=session.engine,
     config=settings.config,
@@ -295,12 +291,12 @@ def _identify(
   if found is not None:
     differs = found.differences(mine)
     if differs and not settings.force:
-      raise _other_run(folder, mine, found)
+      raise identity.other_run(folder, mine, found)
     if differs or (settings.force and not folder.is_sound(found)):
       _check_alone(leases, folder, settings.shard)
       # Before anything is moved: later it does not look sound.
-      keeps = _has_answers_for(mine, found, folder)
-      kept = _kept_folder(folder, found) if keeps else None
+      keeps = identity.has_answers_for(mine, found, folder)
+      kept = identity.kept_folder(folder, found) if keeps else None
       folder.start_over(path, kept=kept)
       found = None
   elif settings.force and not folder.has_copy_of(path):
@@ -315,44 +311,8 @@ def _identify(
     return mine
   found = folder.manifest()
   if found.differences(mine):  # another worker's, made meanwhile
-    raise _other_run(folder, mine, found)
+    raise identity.other_run(folder, mine, found)
   return found
-
-
-def _has_answers_for(
-  mine: manifest_lib.Manifest,
-  found: manifest_lib.Manifest,
-  folder: folder_lib.Folder,
-) -> bool:
-  """Whether what a folder has answered counts for equal requests here."""
-  differs = found.differences(mine)
-  return all(
-    one.startswith(_MOVES_NO_ANSWER) for one in differs
-  ) and folder.is_sound(found)
-
-
-def _kept_folder(
-  folder: folder_lib.Folder, manifest: manifest_lib.Manifest
-) -> pathlib.Path:
-  """Where what earlier runs have answered is, as far as it counts here."""
-  return folder.kept_of(_origin(manifest))
-
-
-def _origin(manifest: manifest_lib.Manifest) -> str:
-  """Names all runs whose answers to the same requests are the same."""
-  left_out = {name.removeprefix('settings.') for name in _MOVES_NO_ANSWER}
-  told = {
-    'kind': manifest.kind,
-    'model': manifest.model,
-    'fingerprint': manifest.fingerprint,
-    'code': dict(manifest.code),
-    'settings': {
-      name: value
-      for name, value in manifest.settings.items()
-      if name not in left_out
-    },
-  }
-  return manifest_lib.digest(told)[:_ORIGIN_DIGITS]
 
 
 def _check_alone(
@@ -362,45 +322,6 @@ def _check_alone(
     is_other = name.startswith('worker-') and name != f'worker-{shard.name}'
     if is_other and (held := leases.holder(name)) is not None:
       raise _busy(folder, held)
-
-
-def _other_run(
-  folder: folder_lib.Folder,
-  mine: manifest_lib.Manifest,
-  found: manifest_lib.Manifest,
-) -> folder_lib.FolderError:
-  told = [
-    f'{name} ({_shown(then)} there, {_shown(now)} here)'
-    for name, (then, now) in found.differences(mine).items()
-  ]
-  more = f' and {len(told) - _SHOWN} more' if len(told) > _SHOWN else ''
-  if _has_answers_for(mine, found, folder):
-    price = 'answers to the same requests are kept'
-  else:
-    price = f'that gives up {_told_answers(folder, found)}'
-  return folder_lib.FolderError(
-    f'{folder.root} holds another run; they differ in'
-    f' {", ".join(told[:_SHOWN])}{more}. Choose another --output, or --force to'
-    f' make it this one; {price}.'
-  )
-
-
-def _told_answers(
-  folder: folder_lib.Folder, found: manifest_lib.Manifest
-) -> str:
-  """How many a folder has, in words."""
-  if found.kind != _KIND:
-    return 'the results in it'
-  if found.is_complete:
-    count = found.counts['completed']
-  else:
-    count = folder.num_answers()
-  return f'its {count} answer{"" if count == 1 else "s"}'
-
-
-def _shown(value: Any) -> str:
-  text = str(value)
-  return text if len(text) <= 80 else f'{text[:77]}...'
 
 
 def cut_short(
@@ -442,7 +363,7 @@ def cut_short(
       source_lib.Source(folder.requests, limits=limits)
     )
     kept = stack.enter_context(
-      contextlib.closing(kept_lib.Kept(_kept_folder(folder, manifest)))
+      contextlib.closing(kept_lib.Kept(identity.kept_folder(folder, manifest)))
     )
     files = stack.enter_context(final.writing(output))
     for index in range(source.num_ranges):
