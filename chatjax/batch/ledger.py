@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 import contextlib
 import json
-import logging
-import os
 import pathlib
 import re
 import shutil
@@ -23,8 +21,6 @@ from chatjax import types
 from chatjax.batch import shelf as shelf_lib
 from chatjax.ckpt import home as home_lib
 from chatjax.store import manifest as manifest_lib
-
-_log = logging.getLogger(__name__)
 
 WINDOW_S = 24 * 3600
 OPEN = ('validating', 'in_progress', 'finalizing', 'cancelling')
@@ -81,14 +77,8 @@ class Ledger:
 
   def all(self) -> list[dict[str, Any]]:
     """Oldest first."""
-    names = os.listdir(self._folder) if self._folder.is_dir() else ()
-    found = []
-    for name in filter(_ID.fullmatch, names):
-      try:
-        found.append(self._read(name))
-      except types.RequestError as error:
-        _log.error('%s', error)  # the others go on
-    return sorted(filter(None, found), key=lambda one: one[OURS]['created_ns'])
+    found = shelf_lib.read_all(self._folder, _ID, self._read)
+    return sorted(found, key=lambda one: one[OURS]['created_ns'])
 
   def get(self, batch_id: str) -> dict[str, Any]:
     """Raises `types.RequestError`: there is none (404), or it is damaged."""

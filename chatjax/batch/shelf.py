@@ -16,11 +16,13 @@ import re
 import shutil
 import time
 from typing import Any
+from typing import TypeVar
 import uuid
 
 from chatjax import types
 from chatjax.store import manifest
 
+_T = TypeVar('_T')
 _log = logging.getLogger(__name__)
 
 ABOUT, DATA = 'about.json', 'data'
@@ -119,14 +121,8 @@ class Shelf:
 
   def list(self) -> list[File]:
     """All of them, oldest first."""
-    names = os.listdir(self._folder) if self._folder.is_dir() else ()
-    found = []
-    for name in filter(_ID.fullmatch, names):
-      try:
-        found.append(self._read(name))
-      except types.RequestError as error:
-        _log.error('%s', error)  # the others are there
-    return sorted(filter(None, found), key=lambda one: (one.created_ns, one.id))
+    found = read_all(self._folder, _ID, self._read)
+    return sorted(found, key=lambda one: (one.created_ns, one.id))
 
   def delete(self, file_id: str) -> None:
     """Raises `types.RequestError` (404) if there is none."""
@@ -159,6 +155,30 @@ class Shelf:
     # Without that it is not there, whatever else is left.
     (self._folder / file_id / ABOUT).unlink(missing_ok=True)
     shutil.rmtree(self._folder / file_id, ignore_errors=True)
+
+
+def read_all(
+  folder: pathlib.Path, ids: re.Pattern[str], read: Callable[[str], _T | None]
+) -> list[_T]:
+  """What a folder has of a kind; what is damaged is told in the log.
+
+  Args:
+    folder: has a folder for each; it may not be there yet.
+    ids: what their names look like.
+    read: by its id; None if it is gone, `types.RequestError` if it is damaged.
+  """
+  found = []
+  for name in os.listdir(folder) if folder.is_dir() else ():
+    if not ids.fullmatch(name):
+      continue
+    try:
+      one = read(name)
+    except types.RequestError as error:
+      _log.error('%s', error)  # the others go on
+      continue
+    if one is not None:
+      found.append(one)
+  return found
 
 
 def _told(data: bytes) -> File | None:

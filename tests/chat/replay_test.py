@@ -25,17 +25,21 @@ def engine():
   engine.close()
 
 
-@pytest.fixture
-def chat(engine, tmp_path):
+def chat_with(engine, path):
   session = session_lib.Session(
     engine,
     byte_tokenizer.ByteTokenizer(),
     byte_tokenizer.ByteChatFormat(),
     model_id='tiny',
     sampler_version=1,
-    open_store=lambda: store_lib.Store.in_file(tmp_path / 'x.db'),
+    open_store=lambda: store_lib.Store.in_file(path),
   )
   return api.Chat(session)
+
+
+@pytest.fixture
+def chat(engine, tmp_path):
+  return chat_with(engine, tmp_path / 'x.db')
 
 
 @pytest.mark.parametrize(
@@ -66,15 +70,8 @@ def test_an_answer_is_drawn_again_bit_for_bit(chat, fields, is_stream):
 
 def test_an_answer_comes_though_its_store_cannot_be_made(engine, tmp_path):
   (tmp_path / 'file').write_text('x')
-  session = session_lib.Session(
-    engine,
-    byte_tokenizer.ByteTokenizer(),
-    byte_tokenizer.ByteChatFormat(),
-    model_id='tiny',
-    sampler_version=1,
-    open_store=lambda: store_lib.Store.in_file(tmp_path / 'file' / 'x.db'),
-  )
-  answer = api.Chat(session).chat(MESSAGES, store=True, max_tokens=2)
+  chat = chat_with(engine, tmp_path / 'file' / 'x.db')
+  answer = chat.chat(MESSAGES, store=True, max_tokens=2)
   assert 'could not be opened' in answer.chatjax.store_error
 
 

@@ -11,6 +11,7 @@ import openai
 import uvicorn
 
 from chatjax.chat import session as session_lib
+from chatjax.chat.parsers import formats
 from chatjax.protocol import limits as limits_lib
 from chatjax.serve import app as app_lib
 from chatjax.serve import gate as gate_lib
@@ -28,7 +29,7 @@ class Served:
   def __init__(
     self, script=None, *, api_keys=(), max_per_key=0, limits=None,
     timeouts=None, engine=None, session=None, store=None, batches=None,
-    **engine_args,
+    output_format='plain', **engine_args,
   ):  # fmt: skip
     if session is not None:
       engine = session.engine
@@ -40,6 +41,7 @@ class Served:
       byte_tokenizer.ByteChatFormat(),
       model_id='tiny',
       sampler_version=1,
+      output_format=formats.get(output_format),
       open_store=store and (lambda: store_lib.Store.in_file(store)),
     )
     self.session = session

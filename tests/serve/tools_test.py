@@ -5,8 +5,6 @@ import json
 import pytest
 
 import chatjax
-from chatjax.chat import session as session_lib
-from chatjax.chat.parsers import formats
 from chatjax.protocol import parameters
 from chatjax.serve import timeouts
 from chatjax.testing import byte_tokenizer
@@ -130,16 +128,8 @@ def test_a_stream_that_writes_a_call_says_that_it_goes_on():
   script = fake_engine.text_script(call + '</tool_call>')
   waits = timeouts.Timeouts(keep_alive_s=0.1)
   tool = {'type': 'function', 'function': {'name': 'f', 'parameters': {}}}
-  engine = fake_engine.FakeEngine(script, block=1, pause_s=0.02)
-  session = session_lib.Session(
-    engine,
-    byte_tokenizer.ByteTokenizer(),
-    byte_tokenizer.ByteChatFormat(),
-    model_id='tiny',
-    sampler_version=1,
-    output_format=formats.get('hermes'),
-  )
-  with harness.Served(session=session, timeouts=waits) as served:
+  engine = {'block': 1, 'pause_s': 0.02, 'output_format': 'hermes'}
+  with harness.Served(script, timeouts=waits, **engine) as served:
     _, _, data = served.post(
       {
         'model': 'tiny', 'messages': harness.MESSAGES, 'stream': True,
