@@ -1,6 +1,5 @@
-"""Batches in this process: every kind of line, of folder and of failure."""
+"""Batches in this process: every kind of line, and of failure."""
 
-import contextlib
 import dataclasses
 import errno
 import json
@@ -21,57 +20,12 @@ from chatjax.batch import run as run_lib
 from chatjax.batch import shards
 from chatjax.batch import source as source_lib
 from chatjax.batch import worker as worker_lib
-from chatjax.chat import session as session_lib
-from chatjax.chat.parsers import formats
 from chatjax.cli import main
 from chatjax.protocol import limits as limits_lib
 from chatjax.store import manifest as manifest_lib
-from chatjax.testing import byte_tokenizer
-from chatjax.testing import fake_engine
+from tests.batch import inside
 from tests.batch import runs
 from tests.clients import scripted
-
-
-def echo(request, choice):
-  """Says its prompt and its seed."""
-  prompt = byte_tokenizer.ByteTokenizer().decode(request.prompt_ids)
-  said = f'{choice} {request.seed} {prompt}'
-  return [*said.encode(), byte_tokenizer.EOS]
-
-
-def make_session(script=echo, output_format='plain', **engine_args):
-  return session_lib.Session(
-    fake_engine.FakeEngine(script, **engine_args),
-    byte_tokenizer.ByteTokenizer(),
-    byte_tokenizer.ByteChatFormat(),
-    model_id=runs.MODEL,
-    sampler_version=1,
-    output_format=formats.get(output_format),
-  )
-
-
-@pytest.fixture
-def session():
-  one = make_session()
-  yield one
-  one.engine.close()
-
-
-def records(output, name='results.jsonl'):
-  lines = (output / name).read_bytes().splitlines()
-  return {one['custom_id']: one for one in map(json.loads, lines)}
-
-
-def body_of(record):
-  return record['response']['body']
-
-
-def settings(**fields):
-  return run_lib.Settings(range_lines=16, **fields)
-
-
-def run(session, path, output, **fields):
-  return run_lib.run(session, path, output, settings=settings(**fields))
 
 
 def test_every_line_becomes_one_record(session, tmp_path):
@@ -109,11 +63,11 @@ def test_every_line_becomes_one_record(session, tmp_path):
     runs.line('last').strip(),
   ]
   path = runs.write(tmp_path / 'in.jsonl', lines)
-  done = run(session, path, tmp_path / 'out')
+  done = inside.run(session, path, tmp_path / 'out')
   assert done.counts == {'total': 24, 'completed': 5, 'failed': 19}
-  good = records(tmp_path / 'out')
+  good = inside.records(tmp_path / 'out')
   assert list(good) == ['bom', 'windows', 'text', 'n', 'last']
-  assert len(body_of(good['n'])['choices']) == 3
+  assert len(inside.body_of(good['n'])['choices']) == 3
   errors = [
     json.loads(one)
     for one in (tmp_path / 'out' / 'errors.jsonl').read_bytes().splitlines()
@@ -121,7 +75,7 @@ def test_every_line_becomes_one_record(session, tmp_path):
   told = [
     (
       one['custom_id'],
-      (one['error'] or body_of(one)['error'])['code'],
+      (one['error'] or inside.body_of(one)['error'])['code'],
       one['response'] and one['response']['status_code'],
     )
     for one in errors
@@ -154,12 +108,12 @@ def test_every_line_becomes_one_record(session, tmp_path):
 
 def test_nothing_of_the_hour_or_the_crowd_is_told(session, tmp_path):
   path = runs.write(tmp_path / 'in.jsonl', [runs.line('a'), runs.line('b')])
-  run(session, path, tmp_path / 'one')
-  crowded = make_session(num_cached=5, pause_s=0.01)
-  run(crowded, path, tmp_path / 'two')
+  inside.run(session, path, tmp_path / 'one')
+  crowded = inside.make_session(num_cached=5, pause_s=0.01)
+  inside.run(crowded, path, tmp_path / 'two')
   crowded.engine.close()
   assert runs.made(tmp_path / 'one') == runs.made(tmp_path / 'two')
-  body = body_of(records(tmp_path / 'one')['a'])
+  body = inside.body_of(inside.records(tmp_path / 'one')['a'])
   assert body['created'] == 0
   assert set(body['usage']) == {
     *('prompt_tokens', 'completion_tokens', 'total_tokens'),
@@ -175,10 +129,10 @@ def test_a_missing_seed_follows_from_the_content(session, tmp_path):
     runs.line('null', seed=None),
   ]
   path = runs.write(tmp_path / 'in.jsonl', lines)
-  run(session, path, tmp_path / 'out')
+  inside.run(session, path, tmp_path / 'out')
   seeds = {
-    name: body_of(one)['chatjax']['seed']
-    for name, one in records(tmp_path / 'out').items()
+    name: inside.body_of(one)['chatjax']['seed']
+    for name, one in inside.records(tmp_path / 'out').items()
   }
   assert seeds['given'] == 5
   for name, line in zip(('a', 'b', 'null'), (0, 1, 3), strict=True):
@@ -204,11 +158,11 @@ def test_ids_of_calls_follow_from_the_content(tmp_path):
   tool = {'type': 'function', 'function': {'name': 'look'}}
   path = runs.write(tmp_path / 'in.jsonl', [runs.line('a', tools=[tool], n=2)])
   for name in ('one', 'two'):
-    session = make_session(script, output_format='hermes')
-    run(session, path, tmp_path / name)
+    session = inside.make_session(script, output_format='hermes')
+    inside.run(session, path, tmp_path / name)
     session.engine.close()
   assert runs.made(tmp_path / 'one') == runs.made(tmp_path / 'two')
-  body = body_of(records(tmp_path / 'one')['a'])
+  body = inside.body_of(inside.records(tmp_path / 'one')['a'])
   calls = [one['message']['tool_calls'][0] for one in body['choices']]
   assert calls[0]['function']['name'] == 'look'
   assert calls[0]['id'] != calls[1]['id']
@@ -216,260 +170,24 @@ def test_ids_of_calls_follow_from_the_content(tmp_path):
 
 def test_a_finished_run_is_not_run_again(session, tmp_path):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
-  one = run(session, path, tmp_path / 'out')
+  one = inside.run(session, path, tmp_path / 'out')
   num_asked = len(session.engine.requests)
   made = runs.made(tmp_path / 'out')
-  assert run(session, path, tmp_path / 'out') == one
+  assert inside.run(session, path, tmp_path / 'out') == one
   assert len(session.engine.requests) == num_asked
   assert runs.made(tmp_path / 'out') == made
 
 
 def test_changed_results_are_told(session, tmp_path):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
-  run(session, path, tmp_path / 'out')
+  inside.run(session, path, tmp_path / 'out')
   made = runs.made(tmp_path / 'out')
   with (tmp_path / 'out' / 'results.jsonl').open('ab') as file:
     file.write(b'\n')
   with pytest.raises(folder_lib.FolderError, match='were changed after'):
-    run(session, path, tmp_path / 'out')
-  run(session, path, tmp_path / 'out', force=True)
+    inside.run(session, path, tmp_path / 'out')
+  inside.run(session, path, tmp_path / 'out', force=True)
   assert runs.made(tmp_path / 'out') == made
-
-
-@pytest.mark.parametrize('is_complete', [False, True])
-def test_another_run_is_refused_and_named(session, tmp_path, is_complete):
-  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
-  other = runs.write(tmp_path / 'other.jsonl', runs.mixed(21))
-  output = tmp_path / 'out'
-  run(session, path, output)
-  if not is_complete:
-    manifest = dataclasses.replace(
-      manifest_lib.read(output), is_complete=False, results={}, counts={}
-    )
-    manifest.write(output)
-  before = {one: one.read_bytes() for one in output.iterdir() if one.is_file()}
-  with pytest.raises(
-    folder_lib.FolderError, match=r'differ in inputs\.requests\.jsonl'
-  ):
-    run(session, other, output)
-  newer = make_session()
-  newer.engine.fingerprint = 'fp_new'
-  newer.engine.fingerprint_parts = {'engine': 'another'}
-  with pytest.raises(
-    folder_lib.FolderError, match=r'fp_fake there, fp_new here.*a script there'
-  ):
-    run(newer, path, output)
-  for one, data in before.items():
-    assert one.read_bytes() == data
-  done = run(session, other, output, force=True)
-  assert done.counts['total'] == 21
-  newer.engine.close()
-
-
-@pytest.mark.parametrize('is_complete', [False, True])
-def test_answers_to_the_same_requests_are_kept(
-  session, tmp_path, monkeypatch, is_complete
-):
-  lines = list(runs.mixed(60))
-  path = runs.write(tmp_path / 'in.jsonl', lines)
-  more = runs.write(
-    tmp_path / 'more.jsonl', [*runs.mixed(70)][60:] + lines[::-1]
-  )
-  output = tmp_path / 'out'
-  run(session, more, tmp_path / 'whole')
-  if is_complete:
-    run(session, path, output)
-  else:
-    stopped(session, path, output, monkeypatch)
-  num_asked = len(session.engine.requests)
-  done = run(session, more, output, force=True)
-  # Two of ten are wrong, one in ten has two prompts.
-  assert len(session.engine.requests) - num_asked == 9
-  assert done.counts['total'] == 70
-  assert runs.made(output) == runs.made(tmp_path / 'whole')
-  assert not (output / 'work').exists()
-
-
-class Killed(BaseException):
-  """At a step that a test counts."""
-
-
-def kill_at(patch, steps, number):
-  """The process ends before one of its steps (owner, name), by number."""
-  count = [0]
-
-  def counted(real):
-    def call(*args, **kwargs):
-      count[0] += 1
-      if count[0] == number:
-        raise Killed
-      return real(*args, **kwargs)
-
-    return call
-
-  for owner, name in steps:
-    patch.setattr(owner, name, counted(getattr(owner, name)))
-
-
-@pytest.mark.parametrize('is_complete', [False, True])
-def test_a_kill_while_a_folder_gets_other_requests_loses_nothing(
-  session, tmp_path, monkeypatch, is_complete
-):
-  lines = [runs.line(f'r{i}') for i in range(40)]
-  path = runs.write(tmp_path / 'in.jsonl', lines)
-  more = runs.write(tmp_path / 'more.jsonl', [*lines, runs.line('new')])
-  run(session, more, tmp_path / 'whole')
-  steps = (
-    (os, 'replace'), (os, 'unlink'), (os, 'link'), (os, 'fsync'),
-    (manifest_lib, 'copy_durably'), (leases_lib, 'create_once'),
-    (folder_lib.Folder, 'has_copy_of'), (folder_lib.Folder, 'adopt'),
-    (worker_lib.Worker, 'run'),
-  )  # fmt: skip
-  for number in range(1, 200):
-    output = tmp_path / f'out-{number}'
-    if is_complete:
-      run(session, path, output)
-    else:
-      stopped(session, path, output, monkeypatch)
-    with monkeypatch.context() as patch:
-      # What a lease does of it would be counted on another thread.
-      patch.setattr(leases_lib, '_BEATS', 1e-6)
-      kill_at(patch, steps, number)
-      with contextlib.suppress(Killed, types.ChatjaxError):
-        run(session, more, output, force=True)
-    is_started = (output / 'manifest.json').exists() and manifest_lib.read(
-      output
-    ).inputs == manifest_lib.read(tmp_path / 'whole').inputs
-    num_asked = len(session.engine.requests)
-    run(session, more, output, force=True)
-    assert len(session.engine.requests) - num_asked <= 1, number
-    assert runs.made(output) == runs.made(tmp_path / 'whole')
-    if is_started:
-      break
-  assert is_started
-  assert number > 5
-
-
-@pytest.mark.parametrize('is_complete', [False, True])
-def test_kept_answers_are_within_the_limits(
-  session, tmp_path, monkeypatch, is_complete
-):
-  lines = [runs.line('n', n=4), runs.line('one'), runs.line('z', seed=1)]
-  lines.append(runs.line('texts', runs.TEXT, prompt=['a', 'b', 'c']))
-  path = runs.write(tmp_path / 'in.jsonl', lines)
-  output, limits = tmp_path / 'out', limits_lib.Limits(max_n=2, max_prompts=2)
-  run_lib.run(
-    session, path, tmp_path / 'whole', settings=settings(), limits=limits
-  )
-  if is_complete:
-    run(session, path, output)
-  else:
-    stopped(session, path, output, monkeypatch)
-  num_asked = len(session.engine.requests)
-  run_lib.run(
-    session, path, output, settings=settings(force=True), limits=limits
-  )
-  assert len(session.engine.requests) == num_asked
-  assert list(records(output)) == ['one', 'z']
-  assert runs.made(output) == runs.made(tmp_path / 'whole')
-
-
-def test_what_is_cut_short_has_the_answers_that_were_kept(
-  session, tmp_path, monkeypatch
-):
-  """A server's limits have changed, and then the batch is cancelled."""
-  path = runs.write(
-    tmp_path / 'in.jsonl', [runs.line('n', n=4), runs.line('one')]
-  )
-  output, limits = tmp_path / 'out', limits_lib.Limits(max_n=2)
-  run(session, path, output)
-  with monkeypatch.context() as patch:
-    kill_at(patch, [(worker_lib.Worker, 'run')], 1)
-    with pytest.raises(Killed):
-      run_lib.run(
-        session, path, output, settings=settings(force=True), limits=limits
-      )
-  counts = run_lib.cut_short(
-    output, limits=limits, fingerprint=session.engine.fingerprint,
-    context=session.engine.max_context, code='cancelled', message='It is.',
-  )  # fmt: skip
-  assert counts == final.Counts(1, 1)
-  assert list(records(output)) == ['one']
-  (left_out,) = records(output, 'errors.jsonl').values()
-  assert left_out['error']['code'] == 'cancelled'
-
-
-@pytest.mark.parametrize('is_complete', [False, True])
-def test_the_price_of_force_is_told(
-  session, tmp_path, monkeypatch, is_complete
-):
-  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
-  other = runs.write(tmp_path / 'other.jsonl', runs.mixed(21))
-  output = tmp_path / 'out'
-  if is_complete:
-    run(session, path, output)
-  else:
-    stopped(session, path, output, monkeypatch)
-  with pytest.raises(folder_lib.FolderError, match='requests are kept'):
-    run(session, other, output)
-  monkeypatch.setattr(manifest_lib, 'code_digest', lambda: 'another')
-  with pytest.raises(folder_lib.FolderError, match='gives up its 17 answers'):
-    run(session, other, output)
-
-
-def test_what_another_version_has_left_is_not_taken(
-  session, tmp_path, monkeypatch
-):
-  """A run with --force is ended, and the next one is of other code."""
-  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(40))
-  more = runs.write(tmp_path / 'more.jsonl', runs.mixed(41))
-  output = tmp_path / 'out'
-  run(session, path, output)
-  with monkeypatch.context() as patch:
-    kill_at(patch, [(worker_lib.Worker, 'run')], 1)
-    with pytest.raises(Killed):
-      run(session, more, output, force=True)
-  run(session, more, tmp_path / 'whole')
-  num_asked = len(session.engine.requests)
-  monkeypatch.setattr(manifest_lib, 'code_digest', lambda: 'another')
-  run(session, more, output, force=True)
-  assert len(session.engine.requests) - num_asked > 30
-
-
-@pytest.mark.parametrize('force', [False, True])
-def test_a_kill_before_the_manifest(session, tmp_path, monkeypatch, force):
-  """With other requests than now, and nothing that says what they were."""
-  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
-  output = tmp_path / 'out'
-
-  def killed(*unused):
-    raise KeyboardInterrupt
-
-  with monkeypatch.context() as patch:
-    patch.setattr(leases_lib, 'create_once', killed)
-    with pytest.raises(KeyboardInterrupt):
-      run(session, path, output)
-  assert not (output / 'manifest.json').exists()
-  other = runs.write(tmp_path / 'other.jsonl', runs.mixed(21))
-  if force:
-    assert run(session, other, output, force=True).counts['total'] == 21
-  else:
-    with pytest.raises(folder_lib.FolderError, match='--force'):
-      run(session, other, output)
-    assert run(session, path, output).counts['total'] == 20
-
-
-def test_force_leaves_the_requests_that_it_is_to_read(session, tmp_path):
-  """The copy in the folder is as good a file as any."""
-  path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
-  output = tmp_path / 'out'
-  run(session, path, output)
-  path.unlink()
-  newer = make_session()
-  newer.engine.fingerprint = 'fp_new'
-  done = run(newer, output / 'requests.jsonl', output, force=True)
-  assert (done.counts['total'], done.fingerprint) == (20, 'fp_new')
-  newer.engine.close()
 
 
 def test_results_of_something_else_are_left_alone(session, tmp_path):
@@ -477,7 +195,7 @@ def test_results_of_something_else_are_left_alone(session, tmp_path):
   (tmp_path / 'out').mkdir()
   (tmp_path / 'out' / 'results.jsonl').write_text('precious')
   with pytest.raises(folder_lib.FolderError, match='no manifest'):
-    run(session, path, tmp_path / 'out')
+    inside.run(session, path, tmp_path / 'out')
   assert (tmp_path / 'out' / 'results.jsonl').read_text() == 'precious'
 
 
@@ -485,10 +203,10 @@ def test_results_of_something_else_are_left_alone(session, tmp_path):
 def test_a_file_without_requests_is_refused(session, tmp_path, data):
   path = runs.write(tmp_path / 'in.jsonl', [data])
   with pytest.raises(source_lib.SourceError, match='has no requests'):
-    run(session, path, tmp_path / 'out')
+    inside.run(session, path, tmp_path / 'out')
   # Nor does it take the folder.
   good = runs.write(tmp_path / 'good.jsonl', [runs.line('a')])
-  assert run(session, good, tmp_path / 'out').counts['total'] == 1
+  assert inside.run(session, good, tmp_path / 'out').counts['total'] == 1
 
 
 def test_requests_may_be_far_behind_blank_lines(session, tmp_path):
@@ -503,15 +221,15 @@ def test_requests_may_be_far_behind_blank_lines(session, tmp_path):
 def test_a_pipe_is_refused_without_being_read(session, tmp_path):
   os.mkfifo(tmp_path / 'pipe')
   with pytest.raises(source_lib.SourceError, match='is a pipe or a device'):
-    run(session, tmp_path / 'pipe', tmp_path / 'out')
+    inside.run(session, tmp_path / 'pipe', tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 
 
 def test_a_file_that_is_not_there_is_refused(session, tmp_path):
   with pytest.raises(source_lib.SourceError, match='cannot be read: No such'):
-    run(session, tmp_path / 'none', tmp_path / 'out')
+    inside.run(session, tmp_path / 'none', tmp_path / 'out')
   with pytest.raises(source_lib.SourceError, match='cannot be read: Is a dir'):
-    run(session, tmp_path, tmp_path / 'out')
+    inside.run(session, tmp_path, tmp_path / 'out')
 
 
 def test_long_lines_are_refused_without_being_kept(session, tmp_path):
@@ -524,7 +242,7 @@ def test_long_lines_are_refused_without_being_kept(session, tmp_path):
   ]
   path = runs.write(tmp_path / 'in.jsonl', lines)
   run_lib.run(session, path, tmp_path / 'out', limits=limits)
-  assert list(records(tmp_path / 'out')) == ['a', 'b']
+  assert list(inside.records(tmp_path / 'out')) == ['a', 'b']
   errors = (tmp_path / 'out' / 'errors.jsonl').read_bytes().splitlines()
   told = [json.loads(one)['error'] for one in errors]
   assert [(one['code'], one['line']) for one in told] == [
@@ -553,7 +271,7 @@ class Full:
 @pytest.mark.parametrize('num_bytes', [0, 1, 700, 5000, 20000])
 def test_a_full_disk_loses_nothing(session, tmp_path, num_bytes):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
-  run(session, path, tmp_path / 'whole')
+  inside.run(session, path, tmp_path / 'whole')
   counted = []
   with pytest.MonkeyPatch.context() as patch:
     Full(patch, num_bytes)
@@ -561,30 +279,30 @@ def test_a_full_disk_loses_nothing(session, tmp_path, num_bytes):
       folder_lib.FolderError, match=r'\(No space left on device\).*are safe'
     ):
       run_lib.run(
-        session, path, tmp_path / 'out', settings=settings(),
+        session, path, tmp_path / 'out', settings=inside.settings(),
         report=lambda progress: counted.append(progress.counts.total),
       )  # fmt: skip
   assert max(counted) < 60
-  run(session, path, tmp_path / 'out')
+  inside.run(session, path, tmp_path / 'out')
   assert runs.made(tmp_path / 'out') == runs.made(tmp_path / 'whole')
 
 
 def test_what_is_on_the_disk_is_not_asked_again(tmp_path):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
-  slow, session = make_session(pause_s=0.01), make_session()
+  slow, session = inside.make_session(pause_s=0.01), inside.make_session()
   counted = [0]
   with pytest.raises(worker_lib.Stopped):
     run_lib.run(
-      slow, path, tmp_path / 'out', settings=settings(rows=4),
+      slow, path, tmp_path / 'out', settings=inside.settings(rows=4),
       report=lambda progress: counted.append(progress.counts.total),
       should_stop=lambda: counted[-1] >= 30,
     )  # fmt: skip
   assert slow.engine.num_open == 0
-  run(session, path, tmp_path / 'out')
+  inside.run(session, path, tmp_path / 'out')
   # 8 of 60 never reach the engine, and 6 have two prompts.
   assert 0 < len(session.engine.requests) <= 58 - (counted[-1] - 8)
-  fresh = make_session()
-  run(fresh, path, tmp_path / 'whole')
+  fresh = inside.make_session()
+  inside.run(fresh, path, tmp_path / 'whole')
   assert runs.made(tmp_path / 'out') == runs.made(tmp_path / 'whole')
   for one in (slow, session, fresh):
     one.engine.close()
@@ -595,7 +313,7 @@ def test_what_is_on_the_disk_is_not_asked_again(tmp_path):
 )
 def test_a_failing_disk_loses_nothing(session, tmp_path, monkeypatch, step):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(40))
-  run(session, path, tmp_path / 'whole')
+  inside.run(session, path, tmp_path / 'whole')
   real = getattr(os, step)
   for fail_at in range(1, 30, 3):
     calls = []
@@ -609,12 +327,12 @@ def test_a_failing_disk_loses_nothing(session, tmp_path, monkeypatch, step):
     with monkeypatch.context() as patch:
       patch.setattr(os, step, failing)
       try:
-        run(session, path, tmp_path / 'out')
+        inside.run(session, path, tmp_path / 'out')
       except types.ChatjaxError as error:
         assert 'Input/output error' in str(error)  # noqa: PT017
       else:
         break
-  run(session, path, tmp_path / 'out')
+  inside.run(session, path, tmp_path / 'out')
   assert runs.made(tmp_path / 'out') == runs.made(tmp_path / 'whole')
 
 
@@ -632,33 +350,21 @@ def test_a_read_only_folder_is_told_in_a_sentence(session):
     with pytest.raises(
       folder_lib.FolderError, match=r'out cannot be written \(Permission'
     ):
-      run(session, path, output)
+      inside.run(session, path, output)
   finally:
     if is_root:
       os.seteuid(0)
   assert os.listdir(output) == []
   output.chmod(0o755)
-  assert run(session, path, output).is_complete
+  assert inside.run(session, path, output).is_complete
   shutil.rmtree(base)
-
-
-def stopped(session, path, output, patch):
-  """A run that is ended when all is done but the last step."""
-
-  def end(*unused):
-    raise KeyboardInterrupt
-
-  with patch.context() as here:
-    here.setattr(folder_lib.Folder, 'merge', end)
-    with pytest.raises(KeyboardInterrupt):
-      run(session, path, output)
 
 
 def test_merge_is_the_last_step(session, tmp_path, monkeypatch, capsys):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
-  run(session, path, tmp_path / 'whole')
+  inside.run(session, path, tmp_path / 'whole')
   output = tmp_path / 'out'
-  stopped(session, path, output, monkeypatch)
+  inside.stopped(session, path, output, monkeypatch)
   assert not (output / 'results.jsonl').exists()
   for _ in range(2):  # the second time there is nothing to do
     assert main.main(['batch', 'merge', str(output)]) == 4
@@ -670,7 +376,7 @@ def test_merge_is_the_last_step(session, tmp_path, monkeypatch, capsys):
 def test_merge_says_what_is_missing(session, tmp_path, monkeypatch, capsys):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
   output = tmp_path / 'out'
-  stopped(session, path, output, monkeypatch)
+  inside.stopped(session, path, output, monkeypatch)
   next((output / 'work' / 'done').iterdir()).unlink()
   assert main.main(['batch', 'merge', str(output)]) == 1
   assert '1 of the 4 ranges' in capsys.readouterr().err
@@ -683,7 +389,7 @@ def test_merge_leaves_alone_what_is_no_batch(
   session, tmp_path, capsys, is_complete
 ):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(20))
-  run(session, path, tmp_path / 'out')
+  inside.run(session, path, tmp_path / 'out')
   output = tmp_path / 'eval'
   output.mkdir()
   manifest = dataclasses.replace(
@@ -702,9 +408,9 @@ def test_merge_leaves_alone_what_is_no_batch(
 @pytest.mark.parametrize('where', ['begin', 'middle', 'end', 'line'])
 def test_damage_is_seen_and_made_good(session, tmp_path, monkeypatch, where):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
-  run(session, path, tmp_path / 'whole')
+  inside.run(session, path, tmp_path / 'whole')
   output = tmp_path / 'out'
-  stopped(session, path, output, monkeypatch)
+  inside.stopped(session, path, output, monkeypatch)
   part = sorted((output / 'work' / 'done').iterdir())[1]
   data = bytearray(part.read_bytes())
   if where == 'line':
@@ -714,7 +420,9 @@ def test_damage_is_seen_and_made_good(session, tmp_path, monkeypatch, where):
     data[at] ^= 1
   part.write_bytes(data)
   seen = []
-  run_lib.run(session, path, output, settings=settings(), report=seen.append)
+  run_lib.run(
+    session, path, output, settings=inside.settings(), report=seen.append
+  )
   assert runs.made(output) == runs.made(tmp_path / 'whole')
   if where != 'line':
     assert seen[-1].num_damaged == 1
@@ -740,12 +448,12 @@ def test_torn_and_damaged_records_of_parts(tmp_path):
 
 def test_an_engine_that_dies_is_told_and_what_was_done_stays(tmp_path):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
-  sound = make_session()
-  run(sound, path, tmp_path / 'whole')
-  dying = make_session(fail_after=200)
+  sound = inside.make_session()
+  inside.run(sound, path, tmp_path / 'whole')
+  dying = inside.make_session(fail_after=200)
   with pytest.raises(types.ChatjaxError, match=r'engine has stopped.*again'):
-    run(dying, path, tmp_path / 'out')
-  run(sound, path, tmp_path / 'out')
+    inside.run(dying, path, tmp_path / 'out')
+  inside.run(sound, path, tmp_path / 'out')
   assert runs.made(tmp_path / 'out') == runs.made(tmp_path / 'whole')
   sound.engine.close()
   dying.engine.close()
@@ -753,29 +461,29 @@ def test_an_engine_that_dies_is_told_and_what_was_done_stays(tmp_path):
 
 def test_a_full_queue_is_waited_for(tmp_path):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(40))
-  session = make_session(max_open=3, pause_s=0.001)
-  done = run(session, path, tmp_path / 'out')
+  session = inside.make_session(max_open=3, pause_s=0.001)
+  done = inside.run(session, path, tmp_path / 'out')
   assert done.counts == {'total': 40, 'completed': 34, 'failed': 6}
   session.engine.close()
 
 
 def test_what_the_queue_can_never_hold_is_an_error(tmp_path):
   path = runs.write(tmp_path / 'in.jsonl', [runs.line('a', n=4)])
-  session = make_session(max_open=3)
-  run(session, path, tmp_path / 'out')
-  (error,) = records(tmp_path / 'out', 'errors.jsonl').values()
+  session = inside.make_session(max_open=3)
+  inside.run(session, path, tmp_path / 'out')
+  (error,) = inside.records(tmp_path / 'out', 'errors.jsonl').values()
   assert error['response']['status_code'] == 503
   session.engine.close()
 
 
 def test_the_engine_is_kept_full(tmp_path):
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(200))
-  session = make_session(pause_s=0.01, max_running=8)
+  session = inside.make_session(pause_s=0.01, max_running=8)
   open_counts = []
   session.engine.listeners.append(
     lambda timeline: open_counts.append(session.engine.num_open)
   )
-  run(session, path, tmp_path / 'out', rows=8)
+  inside.run(session, path, tmp_path / 'out', rows=8)
   session.engine.close()
   # But for the end, whenever one is done others are there for its row.
   busy = open_counts[: -2 * 16]
@@ -793,7 +501,7 @@ def test_a_worker_elsewhere_is_waited_for_and_then_replaced(session, tmp_path):
     other._beat()
     assert other.take('worker-0-of-1')
     # It never beats again.
-    done = run(session, path, output, lease_s=0.3)
+    done = inside.run(session, path, output, lease_s=0.3)
     assert done.is_complete
 
 
@@ -807,7 +515,7 @@ def test_a_worker_elsewhere_that_lives_is_named(session, tmp_path):
     other._beat()
     assert other.take('worker-0-of-1')
     with pytest.raises(run_lib.BusyError, match='on elsewhere'):
-      run(session, path, output, lease_s=2.0)
+      inside.run(session, path, output, lease_s=2.0)
 
 
 class Passed:
@@ -845,7 +553,7 @@ def test_shards_report_what_all_have_done(session, tmp_path):
   seen = []
   run_lib.run(
     session, path, tmp_path / 'out',
-    settings=settings(shard=shards.Shard(1, 2)),
+    settings=inside.settings(shard=shards.Shard(1, 2)),
     report=seen.append,
   )  # fmt: skip
   totals = [one.counts.total for one in seen]
@@ -856,8 +564,8 @@ def test_shards_report_what_all_have_done(session, tmp_path):
 def test_a_worker_that_begins_again_is_fresh(tmp_path, monkeypatch):
   """Damage is found while others of its requests are open."""
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
-  session = make_session(pause_s=0.01)
-  run(session, path, tmp_path / 'whole')
+  session = inside.make_session(pause_s=0.01)
+  inside.run(session, path, tmp_path / 'whole')
   finish, calls = worker_lib.Worker._finish, []
 
   def damaged(worker, taken):
@@ -868,7 +576,7 @@ def test_a_worker_that_begins_again_is_fresh(tmp_path, monkeypatch):
     finish(worker, taken)
 
   monkeypatch.setattr(worker_lib.Worker, '_finish', damaged)
-  run(session, path, tmp_path / 'out')
+  inside.run(session, path, tmp_path / 'out')
   assert runs.made(tmp_path / 'out') == runs.made(tmp_path / 'whole')
   assert len(set(calls)) == 1
   assert calls[0]._num_open == 0
@@ -880,12 +588,12 @@ def test_a_file_of_bad_lines_can_be_stopped(session, tmp_path):
   counted = [0]
   with pytest.raises(worker_lib.Stopped):
     run_lib.run(
-      session, path, tmp_path / 'out', settings=settings(),
+      session, path, tmp_path / 'out', settings=inside.settings(),
       report=lambda progress: counted.append(progress.counts.total),
       should_stop=lambda: counted[-1] > 0,
     )  # fmt: skip
   assert counted[-1] < 2000
-  assert run(session, path, tmp_path / 'out').counts['failed'] == 3000
+  assert inside.run(session, path, tmp_path / 'out').counts['failed'] == 3000
 
 
 def test_a_file_of_bad_lines_ends_with_its_writer(
@@ -902,7 +610,7 @@ def test_a_file_of_bad_lines_ends_with_its_writer(
   with monkeypatch.context() as patch:
     Full(patch, 0)
     with pytest.raises(folder_lib.FolderError, match='No space left'):
-      run(session, path, tmp_path / 'out')
+      inside.run(session, path, tmp_path / 'out')
   assert len(num_read) < 100  # of 188
 
 

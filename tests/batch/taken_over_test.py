@@ -20,7 +20,7 @@ from chatjax.batch import worker as worker_lib
 from chatjax.protocol import limits as limits_lib
 from chatjax.store import manifest as manifest_lib
 from chatjax.testing import byte_tokenizer
-from tests.batch import run_test
+from tests.batch import inside
 from tests.batch import runs
 from tests.serve import harness
 
@@ -36,8 +36,8 @@ def path(tmp_path):
 @pytest.fixture
 def whole(path, tmp_path):
   """What one worker makes of it."""
-  session = run_test.make_session()
-  run_test.run(session, path, tmp_path / 'whole')
+  session = inside.make_session()
+  inside.run(session, path, tmp_path / 'whole')
   session.engine.close()
   return runs.made(tmp_path / 'whole')
 
@@ -48,7 +48,7 @@ class Slow:
   def __init__(self, stack, folder, source, index):
     self._go, self._is_asked = threading.Event(), threading.Event()
     self._folder = folder
-    self.session = run_test.make_session(self._script)
+    self.session = inside.make_session(self._script)
     stack.callback(self.session.engine.close)
     stack.callback(self._go.set)
     pool = concurrent.futures.ThreadPoolExecutor(1)
@@ -99,12 +99,12 @@ class Slow:
     if LAST in prompt:
       self._is_asked.set()
       assert self._go.wait(20)
-    return run_test.echo(request, choice)
+    return inside.echo(request, choice)
 
 
 @pytest.mark.parametrize('first', ['the one before', 'the one after'])
 def test_two_live_workers_on_one_range(path, whole, tmp_path, first):
-  session = run_test.make_session()
+  session = inside.make_session()
   folder = folder_lib.Folder(tmp_path / 'out')
   folder.make()
   folder.adopt(path)
@@ -126,7 +126,7 @@ def test_two_live_workers_on_one_range(path, whole, tmp_path, first):
     (done,) = os.listdir(tmp_path / 'out' / 'work' / 'done')
     assert done == f'0.{NUM_LINES}.0.part'
   # The rest is what any worker finds.
-  run_test.run(run_test.make_session(), path, tmp_path / 'out')
+  inside.run(inside.make_session(), path, tmp_path / 'out')
   assert runs.made(tmp_path / 'out') == whole
 
 
@@ -136,11 +136,11 @@ def test_a_range_that_is_not_whole_is_made_again(
   tmp_path, monkeypatch, is_beside, num_kept
 ):
   """A file that says of itself how little it has, alone or beside another."""
-  session = run_test.make_session()
+  session = inside.make_session()
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
-  run_test.run(session, path, tmp_path / 'whole')
+  inside.run(session, path, tmp_path / 'whole')
   output = tmp_path / 'out'
-  run_test.stopped(session, path, output, monkeypatch)
+  inside.stopped(session, path, output, monkeypatch)
   done = output / 'work' / 'done'
   (good,) = done.glob('2.*')
   records = good.read_bytes().splitlines(keepends=True)[:num_kept]
@@ -149,17 +149,17 @@ def test_a_range_that_is_not_whole_is_made_again(
   if not is_beside:
     good.unlink()
   num_asked = len(session.engine.requests)
-  run_test.run(session, path, output)
+  inside.run(session, path, output)
   assert runs.made(output) == runs.made(tmp_path / 'whole')
   assert (len(session.engine.requests) == num_asked) == is_beside
   session.engine.close()
 
 
 def test_merge_does_not_make_less_than_was_asked(tmp_path, monkeypatch):
-  session = run_test.make_session()
+  session = inside.make_session()
   path = runs.write(tmp_path / 'in.jsonl', runs.mixed(60))
   output = tmp_path / 'out'
-  run_test.stopped(session, path, output, monkeypatch)
+  inside.stopped(session, path, output, monkeypatch)
   done = output / 'work' / 'done'
   next(done.glob('2.*')).unlink()
   (done / '2.0.0.part').touch()
@@ -167,13 +167,13 @@ def test_merge_does_not_make_less_than_was_asked(tmp_path, monkeypatch):
     run_lib.merge(output)
   assert not (output / 'results.jsonl').exists()
   assert not manifest_lib.read(output).is_complete
-  run_test.run(session, path, output)
+  inside.run(session, path, output)
   assert run_lib.merge(output).counts['total'] == 60
   session.engine.close()
 
 
 def test_a_record_that_rots_while_its_range_is_worked_on(path, whole, tmp_path):
-  session = run_test.make_session(pause_s=0.05)
+  session = inside.make_session(pause_s=0.05)
   output = tmp_path / 'out'
   rotten, seen = [], []
 
@@ -187,7 +187,7 @@ def test_a_record_that_rots_while_its_range_is_worked_on(path, whole, tmp_path):
       rotten.append(part)
 
   run_lib.run(
-    session, path, output, settings=run_test.settings(rows=2), report=report
+    session, path, output, settings=inside.settings(rows=2), report=report
   )
   assert rotten
   assert runs.made(output) == whole
